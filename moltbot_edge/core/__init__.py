@@ -1,0 +1,11 @@
+"""Values and decisions: no I/O, no clock, no randomness. Time and chance come in as arguments.
+
+errors      the one tree of what can go wrong, with status and type as data
+head        what a request says before its messages: model, stream, session
+events      usage and timings, folded from a reply's bytes
+sse         server-sent events, cut anywhere
+catalog     alias -> deployments
+scoreboard  outcomes folded into what is known of a deployment
+routing     who may answer, and the policy's seam
+dialect     a wire format's seam
+"""

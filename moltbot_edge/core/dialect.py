@@ -1,0 +1,45 @@
+"""A wire format's seam: pure functions from bytes to values and back. Each lives in one file of `dialects/`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from moltbot_edge.core.errors import GatewayError
+from moltbot_edge.core.events import Timings, Usage
+
+
+class ReplyReader(Protocol):
+    """Follows one reply's bytes as they pass, and keeps what the reply says of itself."""
+
+    usage: Usage | None
+    timings: Timings | None
+
+    def feed(self, data: bytes) -> None:
+        """*data* is whole events of a stream, or any piece of a whole reply."""
+        ...
+
+    def end(self) -> None:
+        """All of a whole reply has been fed."""
+        ...
+
+
+class Dialect(Protocol):
+    """*paths* maps the path that callers use to the path below an upstream's base URL."""
+
+    name: str
+    paths: Mapping[str, str]
+
+    def reader(self, streamed: bool) -> ReplyReader: ...
+
+    def error(self, error: GatewayError) -> bytes:
+        """The error object of a whole reply."""
+        ...
+
+    def error_event(self, error: GatewayError) -> bytes:
+        """What ends a stream that has begun, the stream's own last words included."""
+        ...
+
+    def ping(self) -> bytes:
+        """What keeps a silent stream's connection open and no client takes for content."""
+        ...

@@ -1,0 +1,146 @@
+"""Everything that can go wrong with a request, as one tree. Not how it is written: that is the dialect's.
+
+    GatewayError
+    |- CallerError                 the request is at fault; asking again does not help
+    |  |- InvalidRequest       400
+    |  |- Unauthenticated      401
+    |  |- Forbidden            403
+    |  |- UnknownModel         404
+    |  |- UnknownPath          404
+    |  |- MethodNotAllowed     405
+    |  |- RequestTimeout       408
+    |  `- BodyTooLarge         413
+    |- Overloaded              503  a limit of ours is reached; carries when to come back
+    |- EngineFailed            503  a model of this board does not start
+    `- UpstreamError                another machine is at fault; another deployment may do better
+       |- Unreachable          502
+       |- InvalidReply         502
+       |- TruncatedReply       502
+       |- UpstreamTimeout      504
+       `- UpstreamRefused      as the upstream said: its status and body, to be passed on
+
+Status and kind are class attributes, so a test can walk the tree and ask every dialect to write every leaf.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """*retry_after_s*, where not None, is sent as ``Retry-After``."""
+
+    status: ClassVar[int] = 500
+    kind: ClassVar[str] = "server_error"  # the error object's ``type`` in OpenAI's dialect
+    code: ClassVar[str | None] = None
+    retryable: ClassVar[bool] = False  # may another deployment be asked instead?
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+class CallerError(GatewayError):
+    status = 400
+    kind = "invalid_request_error"
+
+
+class InvalidRequest(CallerError): ...
+
+
+class Unauthenticated(CallerError):
+    status = 401
+    kind = "authentication_error"
+    code = "invalid_api_key"
+
+
+class Forbidden(CallerError):
+    status = 403
+    kind = "permission_error"
+    code = "model_not_allowed"
+
+
+class UnknownModel(CallerError):
+    status = 404
+    code = "model_not_found"
+
+
+class UnknownPath(CallerError):
+    status = 404
+    code = "unknown_url"
+
+
+class MethodNotAllowed(CallerError):
+    status = 405
+    code = "method_not_allowed"
+
+
+class RequestTimeout(CallerError):
+    status = 408
+    code = "request_timeout"
+
+
+class BodyTooLarge(CallerError):
+    status = 413
+    code = "body_too_large"
+
+
+class Overloaded(GatewayError):
+    status = 503
+    kind = "overloaded_error"
+    code = "overloaded"
+
+
+class EngineFailed(GatewayError):
+    status = 503
+    kind = "engine_error"
+    code = "engine_failed"
+    retryable = True
+
+
+class UpstreamError(GatewayError):
+    status = 502
+    kind = "upstream_error"
+    retryable = True
+
+
+class Unreachable(UpstreamError):
+    code = "upstream_unreachable"
+
+
+class InvalidReply(UpstreamError):
+    code = "upstream_invalid_reply"
+
+
+class TruncatedReply(UpstreamError):
+    code = "upstream_truncated_reply"
+
+
+class UpstreamTimeout(UpstreamError):
+    status = 504
+    code = "upstream_timeout"
+
+
+class UpstreamRefused(UpstreamError):
+    """The upstream answered with an error of its own; *answered* is its status, *body* its bytes as sent."""
+
+    code = "upstream_refused"
+
+    def __init__(
+        self, message: str, *, answered: int, body: bytes, content_type: bytes, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.answered = answered
+        self.body = body
+        self.content_type = content_type
+
+
+def leaves(root: type[GatewayError] = GatewayError) -> list[type[GatewayError]]:
+    """Every error that is raised, in the tree's order."""
+    below = root.__subclasses__()
+    if not below:
+        return [root]
+    found = [leaf for child in below for leaf in leaves(child)]
+    return [root, *found] if root is InvalidRequest else found
