@@ -30,6 +30,10 @@ class Dialect(Protocol):
     name: str
     paths: Mapping[str, str]
 
+    def credentials(self, api_key: str) -> tuple[str, str]:
+        """The header that carries an upstream's key."""
+        ...
+
     def reader(self, streamed: bool) -> ReplyReader: ...
 
     def error(self, error: GatewayError) -> bytes:

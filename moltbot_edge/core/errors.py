@@ -33,7 +33,7 @@ class GatewayError(Exception):
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "server_error"  # the error object's ``type`` in OpenAI's dialect
     code: ClassVar[str | None] = None
-    retryable: ClassVar[bool] = False  # may another deployment be asked instead?
+    retryable: bool = False  # may another deployment be asked instead?
 
     def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -123,6 +123,10 @@ class UpstreamTimeout(UpstreamError):
     code = "upstream_timeout"
 
 
+# Every other refusal may be this upstream's alone: its quota, its credentials, its models.
+AT_FAULT_IS_THE_CALLER = frozenset({400, 405, 406, 409, 411, 413, 415, 416, 417, 422})
+
+
 class UpstreamRefused(UpstreamError):
     """The upstream answered with an error of its own; *answered* is its status, *body* its bytes as sent."""
 
@@ -132,6 +136,7 @@ class UpstreamRefused(UpstreamError):
         self, message: str, *, answered: int, body: bytes, content_type: bytes, retry_after_s: float | None = None
     ) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
+        self.retryable = answered not in AT_FAULT_IS_THE_CALLER
         self.answered = answered
         self.body = body
         self.content_type = content_type

@@ -1,0 +1,4 @@
+"""Wire formats, each one file of pure functions behind `core.dialect.Dialect`.
+
+openai_chat  /v1/chat/completions and its neighbours: completions, embeddings, rerank
+"""

@@ -1,0 +1,11 @@
+"""The callers' side: HTTP/1.1 in, ASGI inside.
+
+connection  one caller's connection, in the place of uvicorn's own protocol: bounded, one write per event
+app         path -> endpoint, nothing between the two
+chat        the model endpoints: key, body, head, then the gateway
+models      what there is
+status      health, readiness, metrics
+auth        keys, and who may use what
+limits      all request bodies in memory together
+errors      an error before the gateway, in the caller's dialect
+"""

@@ -1,0 +1,6 @@
+"""Other machines, and engines on this board, as the gateway sees them.
+
+wire    pooled HTTP/1.1 on the event loop: the hot path, and the only client on it
+chat    a deployment's request on the wire: address, credentials, path
+ticker  one slow clock for every time limit of the hot path
+"""

@@ -1,0 +1,153 @@
+"""OpenAI's chat dialect and its neighbours: completions, embeddings, rerank. Pure.
+
+Source: OpenAI's API reference; ``timings`` and rerank as ``llama-server`` has them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import msgspec
+
+from moltbot_edge.api import GatewayError, ReplyReader, Timings, Usage, dialect
+from moltbot_edge.core import sse
+
+HELD_HEAD_BYTES = 4 * 1024  # llama-server's embeddings say their usage before the vectors
+HELD_TAIL_BYTES = 64 * 1024  # everyone else's usage comes last
+
+PATHS: Mapping[str, str] = {
+    "/v1/chat/completions": "/chat/completions",
+    "/v1/completions": "/completions",
+    "/v1/embeddings": "/embeddings",
+    "/v1/rerank": "/rerank",
+}
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+
+    def canonical(self) -> Usage:
+        details = self.prompt_tokens_details
+        return Usage(self.prompt_tokens or 0, self.completion_tokens or 0, (details and details.cached_tokens) or 0)
+
+
+class _Timings(msgspec.Struct):
+    prompt_per_second: float | None = None
+    predicted_per_second: float | None = None
+
+    def canonical(self) -> Timings:
+        return Timings(self.prompt_per_second or 0.0, self.predicted_per_second or 0.0)
+
+
+class _Said(msgspec.Struct):
+    """What a reply, or one event of it, says of itself. Everything else in it stays undecoded."""
+
+    usage: _Usage | None = None
+    timings: _Timings | None = None
+
+
+_said = msgspec.json.Decoder(_Said).decode
+
+
+class _Reader:
+    usage: Usage | None = None
+    timings: Timings | None = None
+
+    def _keep(self, said: _Said) -> None:
+        if said.usage is not None:
+            self.usage = said.usage.canonical()
+        if said.timings is not None:
+            self.timings = said.timings.canonical()
+
+
+class StreamReader(_Reader):
+    def feed(self, data: bytes) -> None:
+        # A key's quotes are bare; inside a string they would be escaped. So most events need no decoding.
+        if b'"usage"' not in data and b'"timings"' not in data:
+            return
+        for one in sse.data_of(data):
+            try:
+                self._keep(_said(one))
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue  # [DONE], or an event that is none of ours to judge
+
+    def end(self) -> None: ...
+
+
+class WholeReader(_Reader):
+    """Keeps no more than the head and tail of a reply, for an answer of embeddings can be megabytes."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._head = b""
+
+    def feed(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > 2 * HELD_TAIL_BYTES:
+            all_of_it = b"".join(self._pieces)
+            self._head = self._head or all_of_it[:HELD_HEAD_BYTES]
+            self._pieces = [all_of_it[-HELD_TAIL_BYTES:]]
+            self._size = HELD_TAIL_BYTES
+
+    def end(self) -> None:
+        tail = b"".join(self._pieces)
+        self._pieces.clear()
+        if not self._head:
+            try:
+                self._keep(_said(tail))
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                return
+            return
+        said = {
+            key: found for key in ("usage", "timings") if (found := _last_object(tail, key) or _last_object(self._head, key))
+        }
+        try:
+            self._keep(msgspec.convert(said, _Said))
+        except msgspec.ValidationError:
+            return
+
+
+def _last_object(piece: bytes, key: str) -> object | None:
+    """The value of the last ``"key": {...}`` in this piece of a JSON text, or None."""
+    text = piece.decode("utf-8", "replace")
+    at = text.rfind(f'"{key}"')
+    start = text.find("{", at)
+    if at < 0 or start < 0 or text[at + len(key) + 2 : start].strip() != ":":
+        return None
+    try:
+        found: object = json.JSONDecoder().raw_decode(text, start)[0]
+    except ValueError:
+        return None
+    return found
+
+
+@dialect("openai-chat")
+class OpenAIChat:
+    name = "openai-chat"
+    paths = PATHS
+
+    def credentials(self, api_key: str) -> tuple[str, str]:
+        return "Authorization", f"Bearer {api_key}"
+
+    def reader(self, streamed: bool) -> ReplyReader:
+        return StreamReader() if streamed else WholeReader()
+
+    def error(self, error: GatewayError) -> bytes:
+        said = {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}
+        return msgspec.json.encode({"error": said})
+
+    def error_event(self, error: GatewayError) -> bytes:
+        # The official clients raise on an event with `error`; [DONE] ends the others.
+        return sse.event(self.error(error)) + sse.event(b"[DONE]")
+
+    def ping(self) -> bytes:
+        return sse.comment("ping")

@@ -1,0 +1,51 @@
+"""What the gateway needs of a server: the seam between an exchange and a socket. No HTTP here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import msgspec
+
+from moltbot_edge.core.dialect import Dialect
+from moltbot_edge.core.head import Body, Head
+
+HeaderLines = Iterable[tuple[bytes, bytes]]
+
+
+class Caller(Protocol):
+    """One reply on its way out. A caller that leaves cancels the task that serves it."""
+
+    def start(self, status: int, headers: HeaderLines, length: int | None) -> None:
+        """The head; it leaves with the first write. *length* None: in chunks, as long as it takes."""
+        ...
+
+    def write(self, data: bytes) -> bool:
+        """Never blocks. False: more than the high-water mark is unsent, wait for `drained`."""
+        ...
+
+    async def drained(self) -> None: ...
+
+    def finish(self, data: bytes = b"") -> None: ...
+
+    def cut(self) -> None:
+        """Close in the middle: how HTTP says that a reply is not whole."""
+        ...
+
+
+class Request(msgspec.Struct):
+    """What a caller asks. *forwarded* are header lines for the upstream, each with its CRLF.
+
+    The body is let go once no other upstream will need it: `drop_body`.
+    """
+
+    dialect: Dialect
+    path: str
+    head: Head
+    body: Body
+    forwarded: bytes = b""
+    on_drop: Callable[[], None] = lambda: None
+
+    def drop_body(self) -> None:
+        self.body = b""
+        self.on_drop()

@@ -1,0 +1,203 @@
+"""One exchange: a request goes to one candidate after another until one answers. Reads as the request runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from moltbot_edge.core import routing
+from moltbot_edge.core.catalog import Catalog, Deployment, Route
+from moltbot_edge.core.dialect import ReplyReader
+from moltbot_edge.core.errors import GatewayError
+from moltbot_edge.core.events import Outcome
+from moltbot_edge.core.head import with_model
+from moltbot_edge.core.routing import Candidate, Policy, RouteQuery
+from moltbot_edge.core.scoreboard import Standing
+from moltbot_edge.gateway.caller import Caller, Request
+from moltbot_edge.gateway.output import Output
+from moltbot_edge.gateway.relay import relay
+from moltbot_edge.metrics import Metrics
+from moltbot_edge.upstream.chat import Upstreams
+from moltbot_edge.upstream.ticker import Ticker
+from moltbot_edge.upstream.wire import Address
+
+BYTES_PER_TOKEN = 4  # of a JSON body with English text; calibrated per model by the scoreboard to come
+
+
+class Engines(Protocol):
+    """The engines on this board, as `local.supervisor.Supervisor` runs them."""
+
+    async def ensure_ready(self, name: str) -> tuple[str, int]: ...
+
+
+class ExchangeLimits(msgspec.Struct, frozen=True):
+    """Defaults and their reasons are in `config.schema.Limits`."""
+
+    ping_after_s: float
+    client_stall_s: float
+    reply_hold_bytes: int
+    event_bytes: int
+
+
+class Exchange:
+    """Holds the standings of all deployments: the one copy that changes.
+
+    *policies* are by alias, *now* is `time.monotonic`, *chance* gives a number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        policies: Mapping[str, Policy],
+        upstreams: Upstreams,
+        engines: Engines,
+        metrics: Metrics,
+        ticker: Ticker,
+        limits: ExchangeLimits,
+        now: Callable[[], float],
+        chance: Callable[[], float],
+    ) -> None:
+        self.catalog = catalog
+        self._policies = policies
+        self._upstreams = upstreams
+        self._engines = engines
+        self._metrics = metrics
+        self._ticker = ticker
+        self._limits = limits
+        self._now = now
+        self._chance = chance
+        self._turns = dict.fromkeys(catalog.routes, 0)
+        self._standings: dict[str, Standing] = {}
+
+    async def answer(self, request: Request, caller: Caller) -> None:
+        """Answer *caller*, with an error in its dialect where nothing else can be had. Raises nothing of ours.
+
+        Cancelled (the caller has left), it frees the upstream in whatever phase it is.
+        """
+        began = self._now()
+        output = Output(
+            caller,
+            request,
+            self._metrics,
+            ping_after_s=self._limits.ping_after_s,
+            client_stall_s=self._limits.client_stall_s,
+        )
+        alias = request.head.model
+        self._ticker.add(output)
+        try:
+            await self._attempts(self.catalog.route(alias), request, output)
+        except GatewayError as error:
+            output.fail(error)
+            if alias not in self.catalog.routes:
+                alias = ""  # a caller's invention is no label
+        finally:
+            self._ticker.discard(output)
+            request.drop_body()
+            metrics = self._metrics
+            metrics.requests_total.cell(request.dialect.name, alias, str(output.status or 499)).add()
+            metrics.request_seconds.cell(alias).observe(self._now() - began)
+
+    async def _attempts(self, route: Route, request: Request, output: Output) -> None:
+        order = self._order(route, request)[: route.attempts]
+        for position, deployment in enumerate(order, 1):
+            try:
+                await self._attempt(route, deployment, request, output)
+                return
+            except GatewayError as error:
+                if output.answering or not error.retryable or position == len(order):
+                    raise
+
+    def _order(self, route: Route, request: Request) -> Sequence[Deployment]:
+        if len(route.deployments) == 1:
+            return route.deployments
+        turn = self._turns[route.alias]
+        self._turns[route.alias] = turn + 1
+        query = RouteQuery(
+            route.alias, len(request.body) // BYTES_PER_TOKEN, request.head.session, turn, self._chance()
+        )
+        candidates = [Candidate(one, self._standings.get(one.name, Standing())) for one in route.deployments]
+        ready = routing.eligible(candidates, query, self._now())
+        return [candidate.deployment for candidate in self._policies[route.alias](ready, query)]
+
+    async def _attempt(self, route: Route, deployment: Deployment, request: Request, output: Output) -> None:
+        attempt = _Attempt(deployment, request.dialect.reader(request.head.stream), self._now())
+        name = deployment.name
+        self._standings[name] = self._standings.get(name, Standing()).started()
+        in_flight = self._metrics.in_flight.cell(name)
+        in_flight.add(1)
+        try:
+            await self._ask(attempt, route, request, output)
+        except GatewayError as error:
+            self._record(attempt, output.status, error)
+            raise
+        except BaseException:  # the caller has left; nothing was learned of the deployment
+            self._standings[name] = self._standings[name].left()
+            phase = "waiting" if attempt.first_byte_s is None else "answering"
+            self._metrics.callers_gone_total.cell(phase).add()
+            raise
+        else:
+            self._record(attempt, output.status, None)
+        finally:
+            in_flight.add(-1)
+
+    async def _ask(self, attempt: _Attempt, route: Route, request: Request, output: Output) -> None:
+        deployment = attempt.deployment
+        reply = await self._upstreams.send(
+            deployment,
+            await self._address(deployment),
+            request.dialect.paths[request.path],
+            request.forwarded,
+            with_model(request.body, deployment.model, request.head.model),
+        )
+        try:
+            attempt.first_byte_s = self._now() - attempt.began
+            await relay(
+                reply,
+                output,
+                attempt.reader,
+                [(b"x-moltbot-deployment", deployment.name.encode()), (b"x-moltbot-policy", route.policy.encode())],
+                hold_bytes=self._limits.reply_hold_bytes,
+                event_bytes=self._limits.event_bytes,
+            )
+        finally:
+            reply.close()
+
+    async def _address(self, deployment: Deployment) -> Address:
+        upstream = deployment.upstream
+        if upstream.model_file is not None:
+            return Address(*await self._engines.ensure_ready(upstream.name))
+        return Address(upstream.host, upstream.port, upstream.scheme == "https")
+
+    def _record(self, attempt: _Attempt, status: int, error: GatewayError | None) -> None:
+        now = self._now()
+        name = attempt.deployment.name
+        outcome = Outcome(
+            deployment=name,
+            status=status,
+            duration_s=now - attempt.began,
+            first_byte_s=attempt.first_byte_s,
+            error=None if error is None else error.code,
+            retry_after_s=None if error is None else error.retry_after_s,
+            usage=attempt.reader.usage,
+            timings=attempt.reader.timings,
+        )
+        self._standings[name] = self._standings[name].ended(outcome, now)
+        metrics = self._metrics
+        metrics.attempts_total.cell(name, outcome.error or "ok").add()
+        if outcome.first_byte_s is not None:
+            metrics.first_byte_seconds.cell(name).observe(outcome.first_byte_s)
+        if outcome.usage is not None:
+            metrics.tokens_total.cell(name, "input").add(outcome.usage.input_tokens)
+            metrics.tokens_total.cell(name, "output").add(outcome.usage.output_tokens)
+            metrics.tokens_total.cell(name, "cached").add(outcome.usage.cached_tokens)
+
+
+class _Attempt(msgspec.Struct):
+    """One deployment being asked. *began* is monotonic."""
+
+    deployment: Deployment
+    reader: ReplyReader
+    began: float
+    first_byte_s: float | None = None

@@ -1,0 +1,120 @@
+"""The caller's side of an exchange: begun once, kept open with pings while nothing comes, ended cleanly."""
+
+from __future__ import annotations
+
+from moltbot_edge.core import sse
+from moltbot_edge.core.dialect import Dialect
+from moltbot_edge.core.errors import GatewayError, UpstreamRefused
+from moltbot_edge.gateway.caller import Caller, HeaderLines, Request
+from moltbot_edge.metrics import Metrics
+from moltbot_edge.upstream.ticker import TICK_S
+
+JSON = (b"content-type", b"application/json")
+EVENT_STREAM: tuple[tuple[bytes, bytes], ...] = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),  # nginx and its kin would gather the events
+)
+
+
+class Output:
+    """*answering* is True once a byte of an answer has gone out: from then on no other upstream may be asked."""
+
+    def __init__(
+        self, caller: Caller, request: Request, metrics: Metrics, *, ping_after_s: float, client_stall_s: float
+    ) -> None:
+        self.answering = False
+        self._caller = caller
+        self._request = request
+        self._metrics = metrics
+        self._ping_after_s = ping_after_s
+        self._client_stall_s = client_stall_s
+        self._begun = False
+        self._streamed = request.head.stream
+        self._ended = False
+        self._silent_s = 0.0
+        self._stalled_s: float | None = None
+        self.status = 0
+
+    def begin_stream(self, headers: HeaderLines = ()) -> None:
+        self._streamed = True
+        if not self._begun:
+            self._begun = True
+            self.status = 200
+            self._caller.start(200, (*EVENT_STREAM, *headers), None)
+
+    def begin(self, status: int, headers: HeaderLines, length: int | None) -> None:
+        self._begun = True
+        self.status = status
+        self._caller.start(status, headers, length)
+
+    def write(self, data: bytes) -> bool:
+        """A piece of the answer. False: wait for `drained` before the next."""
+        if not self.answering:
+            self.answering = True
+            self._request.drop_body()
+        self._silent_s = 0.0
+        return self._caller.write(data)
+
+    async def drained(self) -> None:
+        self._stalled_s = 0.0
+        try:
+            await self._caller.drained()
+        finally:
+            self._stalled_s = None
+
+    def whole(self, status: int, headers: HeaderLines, body: bytes) -> None:
+        """A complete answer in one piece; as one event where pings have begun a stream already."""
+        self.answering = True
+        self._request.drop_body()
+        self._ended = True
+        if self._begun:
+            self._caller.finish(sse.event(body.replace(b"\n", b"\ndata: ")))
+            return
+        self.begin(status, headers, len(body))
+        self._caller.finish(body)
+
+    def finish(self) -> None:
+        self._ended = True
+        self._caller.finish()
+
+    def fail(self, error: GatewayError) -> None:
+        """End with *error* in the caller's dialect, as far as what was sent before allows."""
+        if self._ended:
+            return
+        self._ended = True
+        if not self._begun:
+            self.status = write_error(self._caller, self._request.dialect, error)
+        elif self._streamed:
+            self._caller.finish(self._request.dialect.error_event(error))
+        else:
+            self._caller.cut()
+
+    def tick(self) -> None:
+        if self._ended:
+            return
+        if self._stalled_s is not None:
+            self._stalled_s += TICK_S
+            if self._stalled_s >= self._client_stall_s:
+                self._ended = True
+                self._caller.cut()
+            return
+        self._silent_s += TICK_S
+        if self._request.head.stream and self._silent_s >= self._ping_after_s and (self._streamed or not self._begun):
+            self._silent_s = 0.0
+            self.begin_stream()
+            self._metrics.pings_total.cell().add()
+            self._caller.write(self._request.dialect.ping())
+
+
+def write_error(caller: Caller, dialect: Dialect, error: GatewayError) -> int:
+    """A whole reply that says *error*; gives its status. An upstream's own error passes as it was said."""
+    status, kind, body = error.status, JSON, dialect.error(error)
+    if isinstance(error, UpstreamRefused) and error.answered not in (401, 403) and b"json" in error.content_type:
+        status, kind, body = error.answered, (b"content-type", error.content_type), error.body
+    headers = [kind]
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
+    caller.start(status, headers, len(body))
+    caller.finish(body)
+    return status

@@ -1,0 +1,107 @@
+"""The same dialect on both sides and nobody looks inside: the bytes pass.
+
+A stream passes in whole events, so that it can end cleanly wherever the upstream breaks off; a whole reply is
+held until it is known to be whole, up to a limit, so that a broken one is an error and not half an answer.
+"""
+
+from __future__ import annotations
+
+from moltbot_edge.core import sse
+from moltbot_edge.core.dialect import ReplyReader
+from moltbot_edge.core.errors import InvalidReply, TruncatedReply
+from moltbot_edge.gateway.output import Output
+from moltbot_edge.upstream.wire import Reply
+
+# Hop by hop (RFC 9110, 7.6.1), ours to say, or about another origin than ours.
+NOT_PASSED = frozenset(
+    {
+        b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-connection", b"te", b"trailer",
+        b"transfer-encoding", b"upgrade", b"content-length", b"date", b"server", b"set-cookie", b"alt-svc",
+        b"strict-transport-security", b"access-control-allow-origin", b"access-control-allow-credentials",
+        b"access-control-allow-methods", b"access-control-allow-headers", b"access-control-expose-headers",
+    }
+)  # fmt: skip
+SAID_BY_OUTPUT = NOT_PASSED | {b"content-type", b"cache-control", b"x-accel-buffering"}
+
+Headers = list[tuple[bytes, bytes]]
+
+
+async def relay(
+    reply: Reply, output: Output, reader: ReplyReader, own: Headers, *, hold_bytes: int, event_bytes: int
+) -> None:
+    """Pass *reply* to *output*; *reader* sees it go by. *own* are headers of the gateway's.
+
+    Raises what `Reply.pump` raises, and `InvalidReply` for an event longer than *event_bytes*; whether anything
+    reached the caller before that, *output* knows.
+    """
+    kind = reply.header(b"content-type") or b""
+    if kind.startswith(b"text/event-stream"):
+        headers = [pair for pair in reply.headers if pair[0].lower() not in SAID_BY_OUTPUT]
+        await _events(reply, output, reader, headers + own, event_bytes)
+    else:
+        headers = [pair for pair in reply.headers if pair[0].lower() not in NOT_PASSED]
+        await _whole(reply, output, reader, headers + own, hold_bytes)
+
+
+async def _events(reply: Reply, output: Output, reader: ReplyReader, headers: Headers, event_bytes: int) -> None:
+    held = b""  # the beginning of an event
+
+    def sink(data: bytes) -> bool:
+        nonlocal held
+        if held:
+            data = held + data
+        end = sse.whole_events(data)
+        if end == len(data):
+            held = b""
+        else:
+            held = data[end:]
+            data = data[:end]
+            if not data:
+                return len(held) <= event_bytes
+        reader.feed(data)
+        if not output.answering:
+            output.begin_stream(headers)
+        return output.write(data)
+
+    while not await reply.pump(sink):
+        if len(held) > event_bytes:
+            raise InvalidReply(f"an event of the stream is longer than {event_bytes} bytes")
+        await output.drained()
+    if held:  # no blank line after the last event: passed as it came
+        reader.feed(held)
+        if not output.answering:
+            output.begin_stream(headers)
+        output.write(held)
+    if not output.answering:
+        raise TruncatedReply("the upstream sent a stream without a single event")
+    output.finish()
+
+
+async def _whole(reply: Reply, output: Output, reader: ReplyReader, headers: Headers, hold_bytes: int) -> None:
+    held: list[bytes] = []
+    size = 0
+
+    def sink(data: bytes) -> bool:
+        nonlocal size
+        reader.feed(data)
+        if output.answering:
+            return output.write(data)
+        held.append(data)
+        size += len(data)
+        if size <= hold_bytes:
+            return True
+        output.begin(reply.status, headers, _length(reply))
+        return output.write(b"".join(held))
+
+    while not await reply.pump(sink):
+        await output.drained()
+    reader.end()
+    if output.answering:
+        output.finish()
+    else:
+        output.whole(reply.status, headers, b"".join(held))
+
+
+def _length(reply: Reply) -> int | None:
+    said = reply.header(b"content-length")
+    return int(said) if said is not None and said.isdigit() else None

@@ -1,0 +1,111 @@
+"""A deployment's request on the wire: which address, whose credentials, what path."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from moltbot_edge.api import Deployment, Dialect, InvalidReply, TruncatedReply, Upstream, UpstreamRefused
+from moltbot_edge.core.head import Body
+from moltbot_edge.upstream.ticker import Ticker
+from moltbot_edge.upstream.wire import READ_BYTES, Address, Pool, Reply, WireLimits
+
+REFUSAL_BYTES = 64 * 1024  # what is kept of an upstream's error
+JOINED_BYTES = 32 * 1024  # up to this a request leaves as one buffer: a copy is cheaper than a second one
+
+
+class Upstreams:
+    """The pools, one to an upstream, made at the first request. *dialects* are by name."""
+
+    def __init__(
+        self,
+        dialects: Mapping[str, Dialect],
+        limits: WireLimits,
+        ticker: Ticker,
+        tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
+    ) -> None:
+        self._dialects = dialects
+        self._limits = limits
+        self._ticker = ticker
+        self._make_tls = tls
+        self._tls: ssl.SSLContext | None = None
+        # One buffer serves every connection: a read is over before the next begins.
+        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._pools: dict[str, Pool] = {}
+        self._heads: dict[tuple[str, str], bytes] = {}
+
+    async def send(
+        self, deployment: Deployment, at: Address, path: str, forwarded: bytes, body: Sequence[Body]
+    ) -> Reply:
+        """Ask *deployment*, whose upstream is *at*, and come back with the head of a good answer.
+
+        *path* is below the base URL; *forwarded* are the caller's header lines, each with its CRLF. Raises
+        `UpstreamRefused` for an answer of 400 and up, and what `Pool.send` raises. Close the reply.
+        """
+        size = sum(map(len, body))
+        head = b"%b%bContent-Length: %d\r\n\r\n" % (self._head(deployment, at, path), forwarded, size)
+        pieces = [b"".join((head, *body))] if size <= JOINED_BYTES else [head, *body]
+        reply = await self._pool(deployment.upstream, at).send(pieces)
+        if reply.status < 300:
+            return reply
+        try:
+            raise await _refusal(deployment, reply)
+        finally:
+            reply.close()
+
+    def pools(self) -> Iterator[Pool]:
+        return iter(self._pools.values())
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.close()
+
+    def _pool(self, upstream: Upstream, at: Address) -> Pool:
+        pool = self._pools.get(upstream.name)
+        if pool is not None and pool.address == at:
+            return pool
+        if pool is not None:  # an engine that came back on another port
+            pool.close()
+            self._heads.clear()
+        if at.tls and self._tls is None:
+            self._tls = self._make_tls()
+        pool = Pool(upstream.name, at, self._limits, self._ticker, self._buffer, self._tls)
+        self._pools[upstream.name] = pool
+        return pool
+
+    def _head(self, deployment: Deployment, at: Address, path: str) -> bytes:
+        head = self._heads.get((deployment.name, path))
+        if head is None:
+            upstream = deployment.upstream
+            host = f"[{at.host}]" if ":" in at.host else at.host
+            default_port = 443 if at.tls else 80
+            lines = [
+                f"POST {upstream.base_path}{path} HTTP/1.1",
+                f"Host: {host}" if at.port == default_port else f"Host: {host}:{at.port}",
+                "Content-Type: application/json",
+                "Accept-Encoding: identity",  # what is compressed cannot be counted in passing
+            ]
+            if upstream.api_key is not None:
+                lines.append("{}: {}".format(*self._dialects[upstream.dialect].credentials(upstream.api_key)))
+            lines += [f"{name}: {value}" for name, value in upstream.headers]
+            head = "".join(f"{line}\r\n" for line in lines).encode("latin-1")
+            self._heads[deployment.name, path] = head
+        return head
+
+
+async def _refusal(deployment: Deployment, reply: Reply) -> UpstreamRefused | InvalidReply:
+    if reply.status < 400:
+        target = (reply.header(b"location") or b"nowhere").decode("latin-1")
+        return InvalidReply(f"{deployment.name} redirects to {target}: set its endpoint to where it really is")
+    try:
+        body = await reply.read(REFUSAL_BYTES)
+    except (TruncatedReply, InvalidReply):
+        body = b""
+    retry_after = reply.header(b"retry-after")
+    return UpstreamRefused(
+        f"{deployment.name} answered {reply.status}",
+        answered=reply.status,
+        body=body,
+        content_type=reply.header(b"content-type") or b"application/octet-stream",
+        retry_after_s=float(retry_after) if retry_after is not None and retry_after.isdigit() else None,
+    )

@@ -1,0 +1,492 @@
+"""Pooled HTTP/1.1 on the event loop: the chat path's own client. Not a general one: no redirects, cookies,
+proxies or compression. Everything else goes through `http_client`.
+
+A reply's body is *pumped*: each piece goes to a sink from within the read that brought it, so an event of a
+stream costs no task switch. The sink's False pauses the socket: back-pressure goes upstream.
+
+Source: RFC 9112 (message framing, section 6; persistence, 9.3), and the peers' stale-connection bugs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import httptools
+import msgspec
+
+from moltbot_edge.core.errors import (
+    InvalidReply,
+    Overloaded,
+    TruncatedReply,
+    Unreachable,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from moltbot_edge.core.head import Body
+from moltbot_edge.upstream.ticker import TICK_S, Ticker
+
+MAX_HEAD_BYTES = 64 * 1024  # four times what h11 and IIS allow: clouds send long policy headers
+READ_BYTES = 64 * 1024  # one read; also what a paused connection may still hold
+KEEP_ALIVE_IDLE_S, KEEP_ALIVE_EVERY_S, KEEP_ALIVE_PROBES = 30, 10, 3  # a box without power is noticed in a minute
+
+Sink = Callable[[bytes], bool]
+"""Takes a piece of a body; False: no more until the next pump. Must not raise."""
+
+
+class WireLimits(msgspec.Struct, frozen=True):
+    """Defaults and their reasons are in `config.schema.Limits`."""
+
+    connections: int
+    idle_connections: int
+    idle_connection_s: float
+    queue: int
+    queue_s: float
+    connect_s: float
+    first_byte_s: float
+    between_bytes_s: float
+    total_s: float
+
+
+class Address(msgspec.Struct, frozen=True):
+    host: str
+    port: int
+    tls: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class _ClosedUnanswered(Unreachable):
+    """The connection ended before a byte of the reply: on a pooled one, most likely it was stale."""
+
+
+class Reply(asyncio.BufferedProtocol):
+    """One connection, and the reply that is on it now. *headers* are as sent; *status* is 0 until they are complete.
+
+    Whoever got it from `Pool.send` must `close` it, whatever happened: that frees the connection.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._buffer = pool.buffer
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[None] | None = None
+        self._sink: Sink | None = None
+        self._chunks: list[bytes] = []
+        self._lost = False
+        self.served = 0  # requests this connection has answered
+        self._reset()
+
+    def _reset(self) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self._busy = False
+        self._head_bytes = 0
+        self._head_done = False
+        self._complete = False
+        self._until_eof = False
+        self._keep_alive = False
+        self._paused = False
+        self._error: UpstreamError | None = None
+        self._silent_s = 0.0
+        self._busy_s = 0.0
+
+    # What the pool calls.
+
+    def begin(self, pieces: Sequence[Body]) -> None:
+        """Send a request; its head and body leave in one write."""
+        self._reset()
+        self._busy = True
+        if self._transport is None or not self.usable:  # it ended while it was handed over
+            self._error = _ClosedUnanswered(f"{self._pool.name} closed the connection")
+            return
+        if len(pieces) == 1:
+            self._transport.write(pieces[0])
+        else:
+            self._transport.writelines(pieces)
+
+    async def answered(self) -> None:
+        """Wait for the reply's head."""
+        while not self._head_done:
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+
+    @property
+    def usable(self) -> bool:
+        return not self._lost and self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def reusable(self) -> bool:
+        return (
+            self._complete
+            and self._error is None
+            and not self._until_eof
+            and self.usable
+            and self._keep_alive
+            and not self._chunks
+            and self._unsent == 0
+        )
+
+    @property
+    def _unsent(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What the relay calls.
+
+    async def pump(self, sink: Sink) -> bool:
+        """Give every piece of the body to *sink*; True once all has come, False when the sink said stop.
+
+        Raises `TruncatedReply`, `InvalidReply` or `UpstreamTimeout`, after the sink got what did come.
+        """
+        while True:
+            if self._chunks:
+                data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+                self._chunks.clear()
+                if not sink(data):
+                    return False
+            if self._complete:
+                return True
+            if self._error is not None:
+                raise self._error
+            self._resume()
+            self._sink = sink
+            try:
+                await self._wait()
+            finally:
+                self._sink = None
+            if self._paused:
+                return False
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """The body as one value, at most its first *limit_bytes*. For errors, which are small."""
+        pieces: list[bytes] = []
+        room = limit_bytes
+
+        def keep(data: bytes) -> bool:
+            nonlocal room
+            pieces.append(data[:room])
+            room -= len(pieces[-1])
+            return room > 0
+
+        await self.pump(keep)
+        return b"".join(pieces)
+
+    def close(self) -> None:
+        """Give the connection back: kept where the reply was read to its end, else closed at once, which is
+        what makes an engine stop generating."""
+        self._pool.release(self)
+
+    def header(self, name: bytes) -> bytes | None:
+        for found, value in self.headers:
+            if found.lower() == name:
+                return value
+        return None
+
+    # asyncio's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        sock: socket.socket | None = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_ALIVE_IDLE_S)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEP_ALIVE_EVERY_S)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEP_ALIVE_PROBES)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._silent_s = 0.0
+        if not self._busy or self._complete:
+            self.abort()  # bytes that nobody asked for: 408 before a close, or a broken upstream
+            return
+        if not self._head_done:
+            self._head_bytes += nbytes
+            if self._head_bytes > MAX_HEAD_BYTES + READ_BYTES:
+                self._fail(InvalidReply(f"{self._pool.name} sent more than {MAX_HEAD_BYTES} bytes of headers"))
+                return
+        try:
+            self._parser.feed_data(self._buffer[:nbytes])
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self._complete:
+                self._fail(InvalidReply(f"{self._pool.name} sent invalid HTTP: {error}"))
+                return
+            self._until_eof = True  # the reply is whole, but what follows it is not HTTP: not to be used again
+        self._deliver()
+
+    def eof_received(self) -> None:
+        return None  # the transport closes itself
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        if self._busy and not self._complete and self._error is None:
+            if self._until_eof and exc is None:
+                self._complete = True
+            elif self._head_done:
+                self._error = TruncatedReply(f"{self._pool.name} broke off in the middle of its reply")
+            elif self._head_bytes:
+                self._error = TruncatedReply(f"{self._pool.name} broke off in the middle of its reply's headers")
+            else:
+                why = f": {exc}" if exc is not None else ""
+                self._error = _ClosedUnanswered(f"{self._pool.name} closed the connection without an answer{why}")
+            self._deliver()
+        self._pool.lost(self)
+
+    # httptools' side.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200:  # 100 Continue, 103 Early Hints: not the answer yet
+            return
+        self.status = status
+        self._head_done = True
+        if status not in (204, 304):
+            self._until_eof = not any(
+                name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self.headers
+            )
+
+    def on_body(self, body: bytes) -> None:
+        self._chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._head_done:
+            self._complete = True
+            self._keep_alive = self._parser.should_keep_alive()
+        else:
+            self.headers.clear()
+
+    # In between.
+
+    def tick(self) -> None:
+        if not self._busy:
+            self._silent_s += TICK_S
+            if self._silent_s >= self._pool.limits.idle_connection_s:
+                self.abort()
+            return
+        limits = self._pool.limits
+        self._busy_s += TICK_S
+        if not self._paused:
+            self._silent_s += TICK_S
+        if self._complete or self._error is not None:
+            return
+        if self._busy_s >= limits.total_s:
+            self._fail(UpstreamTimeout(f"{self._pool.name} took longer than {limits.total_s:g} s in all"))
+        elif not self._head_done:
+            if self._silent_s >= limits.first_byte_s:
+                self._fail(UpstreamTimeout(f"{self._pool.name} did not begin to answer in {limits.first_byte_s:g} s"))
+        elif self._silent_s >= limits.between_bytes_s:
+            self._fail(UpstreamTimeout(f"{self._pool.name} sent nothing for {limits.between_bytes_s:g} s"))
+
+    def idle(self) -> None:
+        """From busy to kept: the clock of idleness starts."""
+        self._resume()  # a close must be noticed
+        self._busy = False
+        self._silent_s = 0.0
+        self.served += 1
+
+    def _deliver(self) -> None:
+        if self._sink is not None and self._chunks:
+            data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+            self._chunks.clear()
+            if not self._sink(data):
+                self._pause()
+                self._wake()
+                return
+        if self._complete or self._error is not None or (self._head_done and self._sink is None):
+            self._wake()
+        if self._sink is None and sum(map(len, self._chunks)) > READ_BYTES:
+            self._pause()  # nobody pumps right now: the rest waits in the kernel
+
+    def _fail(self, error: UpstreamError) -> None:
+        self._error = error
+        self.abort()
+        self._deliver()
+
+    def _pause(self) -> None:
+        if not self._paused and self._transport is not None and self.usable:
+            self._transport.pause_reading()
+        self._paused = True
+
+    def _resume(self) -> None:
+        if self._paused and self._transport is not None and self.usable:
+            self._transport.resume_reading()
+        self._paused = False
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+
+class Pool:
+    """The connections to one address. At most *limits.connections*; who finds none waits in line, bounded."""
+
+    def __init__(
+        self, name: str, address: Address, limits: WireLimits, ticker: Ticker, buffer: memoryview, tls: ssl.SSLContext | None
+    ) -> None:
+        self.name = name
+        self.address = address
+        self.limits = limits
+        self.buffer = buffer
+        self.stale_retries = 0
+        self._ticker = ticker
+        self._tls = tls
+        self._idle: list[Reply] = []
+        self._busy: set[Reply] = set()
+        self._opening = 0
+        self._waiting: deque[asyncio.Future[Reply | None]] = deque()
+        self._closed = False
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Connections idle, connections busy, requests waiting for one."""
+        return len(self._idle), len(self._busy) + self._opening, len(self._waiting)
+
+    async def send(self, pieces: Sequence[Body]) -> Reply:
+        """Send a request, head and body in *pieces*, and wait for the head of its reply.
+
+        A pooled connection that ends without a byte was stale: once, a fresh one is tried. Raises `Unreachable`,
+        `UpstreamTimeout`, `InvalidReply`, `TruncatedReply`, or `Overloaded` when the line is full or too slow.
+        Cancelled, it closes the connection: the upstream sees its client leave.
+        """
+        reply = await self._acquire()
+        while True:
+            try:
+                reply.begin(pieces)
+                await reply.answered()
+            except BaseException as error:
+                stale = isinstance(error, _ClosedUnanswered) and reply.served > 0
+                reply.close()
+                if not stale:
+                    raise
+            else:
+                return reply
+            self.stale_retries += 1
+            reply = await self._connect()
+
+    def release(self, reply: Reply) -> None:
+        if reply not in self._busy:
+            return
+        self._busy.discard(reply)
+        if self._closed or not reply.reusable:
+            reply.abort()
+            self._ticker.discard(reply)
+            self._let_next_connect()
+            return
+        reply.idle()
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                self._busy.add(reply)
+                waiter.set_result(reply)
+                return
+        if len(self._idle) < self.limits.idle_connections:
+            self._idle.append(reply)
+        else:
+            reply.abort()
+            self._ticker.discard(reply)
+
+    def lost(self, reply: Reply) -> None:
+        """A connection has ended. A busy one is still its user's, who will close it."""
+        if reply in self._idle:
+            self._idle.remove(reply)
+            self._ticker.discard(reply)
+
+    def close(self) -> None:
+        """End every connection; requests on them fail as if the upstream had gone."""
+        self._closed = True
+        for reply in [*self._idle, *self._busy]:
+            reply.abort()
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_exception(Unreachable(f"{self.name} is gone"))
+
+    async def _acquire(self) -> Reply:
+        while self._idle:
+            reply = self._idle.pop()
+            if reply.usable:
+                self._busy.add(reply)
+                return reply
+            self._ticker.discard(reply)
+        if len(self._busy) + self._opening < self.limits.connections:
+            return await self._connect()
+        if len(self._waiting) >= self.limits.queue:
+            raise Overloaded(f"{self.name} is busy and {len(self._waiting)} requests wait for it", retry_after_s=2)
+        waiter: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(self.limits.queue_s):
+                given = await waiter
+        except BaseException as error:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+            elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._pass_on(waiter.result())  # it was given just as we left
+            if isinstance(error, TimeoutError):
+                raise Overloaded(f"{self.name} was busy for {self.limits.queue_s:g} s", retry_after_s=2) from error
+            raise
+        return given if given is not None else await self._connect(place_taken=True)
+
+    def _pass_on(self, given: Reply | None) -> None:
+        if given is not None:
+            self.release(given)
+        else:
+            self._opening -= 1
+            self._let_next_connect()
+
+    def _let_next_connect(self) -> None:
+        """Give a free place to the first in line, who connects for itself."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                self._opening += 1
+                waiter.set_result(None)
+                return
+
+    async def _connect(self, *, place_taken: bool = False) -> Reply:
+        """A fresh connection. Its place among *limits.connections* is taken before the first await."""
+        if not place_taken:
+            self._opening += 1
+        try:
+            async with asyncio.timeout(self.limits.connect_s):
+                _, reply = await asyncio.get_running_loop().create_connection(
+                    lambda: Reply(self),
+                    self.address.host,
+                    self.address.port,
+                    ssl=self._tls if self.address.tls else None,
+                )
+        except BaseException as error:
+            self._pass_on(None)
+            where = f"{self.name} at {self.address}"
+            if isinstance(error, TimeoutError):
+                raise Unreachable(f"{where} did not accept a connection in {self.limits.connect_s:g} s") from error
+            if isinstance(error, OSError):  # ssl.SSLError is one
+                raise Unreachable(f"{where} cannot be reached: {error}") from error
+            raise
+        self._opening -= 1
+        self._busy.add(reply)
+        self._ticker.add(reply)
+        return reply
