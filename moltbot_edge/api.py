@@ -1,0 +1,104 @@
+"""All that a plug-in imports; the built-in ones import it too. Names here stay; what lies behind them may move.
+
+A plug-in is one file in the folder that ``plugins.folder`` names. This one sends short prompts to the machines
+named in its options first, and leaves long ones in the order in which they came::
+
+    from collections.abc import Sequence
+
+    from moltbot_edge.api import Candidate, RouteQuery, Struct, policy
+
+
+    @policy("local-first")
+    class LocalFirst(Struct, frozen=True):
+        local: tuple[str, ...]
+        up_to_tokens: int = 2_000
+
+        def __call__(self, candidates: Sequence[Candidate], query: RouteQuery) -> Sequence[Candidate]:
+            if query.prompt_tokens > self.up_to_tokens:
+                return candidates
+            return sorted(candidates, key=lambda candidate: candidate.deployment.upstream.host not in self.local)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from msgspec import Meta, Struct, field
+
+from moltbot_edge.core.catalog import Deployment, Upstream
+from moltbot_edge.core.dialect import Dialect, ReplyReader
+from moltbot_edge.core.errors import (
+    BodyTooLarge,
+    CallerError,
+    EngineFailed,
+    Forbidden,
+    GatewayError,
+    InvalidReply,
+    InvalidRequest,
+    MethodNotAllowed,
+    Overloaded,
+    RequestTimeout,
+    TruncatedReply,
+    Unauthenticated,
+    UnknownModel,
+    UnknownPath,
+    Unreachable,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
+from moltbot_edge.core.events import Outcome, Timings, Usage
+from moltbot_edge.core.routing import Candidate, Policy, RouteQuery
+from moltbot_edge.core.scoreboard import Standing
+from moltbot_edge.kernel.marks import mark
+
+__all__ = [
+    "BodyTooLarge",
+    "CallerError",
+    "Candidate",
+    "Deployment",
+    "Dialect",
+    "EngineFailed",
+    "Forbidden",
+    "GatewayError",
+    "InvalidReply",
+    "InvalidRequest",
+    "Meta",
+    "MethodNotAllowed",
+    "Outcome",
+    "Overloaded",
+    "Policy",
+    "ReplyReader",
+    "RequestTimeout",
+    "RouteQuery",
+    "Standing",
+    "Struct",
+    "Timings",
+    "TruncatedReply",
+    "Unauthenticated",
+    "UnknownModel",
+    "UnknownPath",
+    "Unreachable",
+    "Upstream",
+    "UpstreamError",
+    "UpstreamRefused",
+    "UpstreamTimeout",
+    "Usage",
+    "dialect",
+    "field",
+    "policy",
+]
+
+P = TypeVar("P", bound=Policy | type[Policy])
+D = TypeVar("D", bound=type[Dialect])
+
+
+def policy(name: str) -> Callable[[P], P]:
+    """Marks a function, or a frozen `Struct` whose fields are the policy's options and whose instances are called."""
+    return mark("policy", name)
+
+
+def dialect(name: str) -> Callable[[D], D]:
+    """Marks a class whose instances have the members of `Dialect`."""
+    return mark("dialect", name)

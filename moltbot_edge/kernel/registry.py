@@ -1,0 +1,179 @@
+"""Plug-ins by kind and name. Not where they are found: that is `discover`; not when one is chosen: that is the config.
+
+Built-ins come in by the same door as a user's file. They are a table of module paths, and a module is imported
+when its name is asked for, so what the config does not name costs no memory. A frozen binary does not see these
+imports: its recipe has to name the modules of `BUILTINS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+import msgspec
+
+from moltbot_edge.kernel.marks import mark_of
+
+log = logging.getLogger(__name__)
+
+# Each kind, and what an object of it has to have, so that a wrong one is found at the start and not at a request.
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "policy": ("__call__",),
+    "dialect": ("name", "paths", "reader", "error", "error_event", "ping"),
+    "store": (),
+    "tool": (),
+    "importer": (),
+}
+
+BUILTINS: Mapping[str, Mapping[str, str]] = {
+    "policy": {
+        "round-robin": "moltbot_edge.policies.round_robin",
+        "weighted": "moltbot_edge.policies.weighted",
+    },
+    "dialect": {
+        "openai-chat": "moltbot_edge.dialects.openai_chat",
+    },
+}
+
+
+class PluginError(Exception):
+    """What is wrong with a plug-in, or with what the config says of it; for whoever wrote either."""
+
+
+class UnknownPlugin(PluginError): ...
+
+
+class PluginClash(PluginError): ...
+
+
+class WrongOptions(PluginError):
+    """*option* is the path of the one at fault, such as ``local[0]``, where there is one."""
+
+    def __init__(self, message: str, option: str | None = None) -> None:
+        super().__init__(message)
+        self.option = option
+
+
+class Plugin(msgspec.Struct, frozen=True):
+    """*target* is the marked function or class; *origin* the file or package that it came from."""
+
+    kind: str
+    name: str
+    target: Any
+    origin: str
+
+
+def marked_in(module: ModuleType, origin: str) -> list[Plugin]:
+    """The marked objects that are *module*'s own, in its order; what it imports from elsewhere is not."""
+    own = module.__name__
+    found: dict[int, Plugin] = {}
+    for target in vars(module).values():
+        mark = mark_of(target)
+        if mark is not None and (target.__module__ == own or target.__module__.startswith(own + ".")):
+            found[id(target)] = Plugin(mark.kind, mark.name, target, origin)
+    return list(found.values())
+
+
+class Registry:
+    def __init__(
+        self, plugins: Iterable[Plugin] = (), builtins: Mapping[str, Mapping[str, str]] = MappingProxyType(BUILTINS)
+    ) -> None:
+        """Raises `PluginClash` when two of *plugins* are the same kind and name."""
+        self._builtins = builtins
+        self._plugins: dict[tuple[str, str], Plugin] = {}
+        for plugin in plugins:
+            key = plugin.kind, plugin.name
+            other = self._plugins.get(key)
+            if other is not None:
+                raise PluginClash(
+                    f"two plug-ins are the {plugin.kind} {plugin.name!r}: {other.origin} and {plugin.origin}; "
+                    "rename or remove one"
+                )
+            self._plugins[key] = plugin
+            if plugin.name in builtins.get(plugin.kind, ()):
+                log.info("the %s %r of %s replaces the built-in one", plugin.kind, plugin.name, plugin.origin)
+
+    def names(self, kind: str) -> list[str]:
+        """Every name of *kind*, sorted."""
+        _known_kind(kind)
+        own = {name for its_kind, name in self._plugins if its_kind == kind}
+        return sorted(own.union(self._builtins.get(kind, ())))
+
+    def find(self, kind: str, name: str) -> Plugin:
+        """Imports the module of a built-in. Raises `UnknownPlugin`, whose message lists what there is."""
+        _known_kind(kind)
+        plugin = self._plugins.get((kind, name))
+        if plugin is not None:
+            return plugin
+        path = self._builtins.get(kind, {}).get(name)
+        if path is None:
+            raise UnknownPlugin(_unknown(f"no {kind} named {name!r}", name, self.names(kind)))
+        for plugin in marked_in(importlib.import_module(path), path):
+            if (plugin.kind, plugin.name) == (kind, name):
+                return plugin
+        raise UnknownPlugin(f"the built-in module {path} marks no {kind} {name!r}")
+
+    def get(self, kind: str, name: str) -> Any:
+        """The marked function or class itself."""
+        return self.find(kind, name).target
+
+    def build(self, kind: str, name: str, options: Mapping[str, Any] = MappingProxyType({})) -> Any:
+        """A ready object: a function as it is, a class made with *options* as its fields.
+
+        Raises `UnknownPlugin`, `WrongOptions`, and `PluginError` when the object is not what its kind has to be.
+        """
+        plugin = self.find(kind, name)
+        target = plugin.target
+        if isinstance(target, type) and issubclass(target, msgspec.Struct):
+            built: Any = _with_options(plugin, target, options)
+        elif options:
+            raise WrongOptions(f"{_named(plugin)} takes no options; found: {', '.join(options)}", next(iter(options)))
+        else:
+            built = target() if isinstance(target, type) else target
+        lacking = [member for member in KINDS[kind] if not hasattr(built, member)]
+        if lacking:
+            raise PluginError(f"{_named(plugin)} is no {kind}: it has no {', '.join(lacking)}")
+        return built
+
+
+def _with_options(plugin: Plugin, target: type[msgspec.Struct], options: Mapping[str, Any]) -> msgspec.Struct:
+    fields = {field.encode_name: field for field in msgspec.structs.fields(target)}
+    for option in options:
+        if option not in fields:
+            raise WrongOptions(_unknown(f"{_named(plugin)} takes no option {option!r}", option, list(fields)), option)
+    try:
+        return msgspec.convert(options, target)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `$")
+        takes = "; ".join(_described(field) for field in fields.values())
+        option = path.strip(".`")
+        where = f"option `{option}`: " if option else ""
+        raise WrongOptions(f"{_named(plugin)}: {where}{problem}; it takes: {takes}", option or None) from error
+
+
+def _described(field: msgspec.structs.FieldInfo) -> str:
+    kind = field.type.__name__ if type(field.type) is type else str(field.type).replace("typing.", "")
+    if field.required:
+        return f"{field.encode_name} ({kind}, required)"
+    default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    return f"{field.encode_name} ({kind}, {default!r} if not given)"
+
+
+def _named(plugin: Plugin) -> str:
+    return f"the {plugin.kind} {plugin.name!r} ({plugin.origin})"
+
+
+def _known_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise UnknownPlugin(_unknown(f"no kind of plug-in is called {kind!r}", kind, list(KINDS)))
+
+
+def _unknown(problem: str, wanted: str, known: list[str]) -> str:
+    import difflib  # only a mistake needs it
+
+    near = difflib.get_close_matches(wanted, known, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"{problem}{hint}; there is: {', '.join(known) or 'none'}"

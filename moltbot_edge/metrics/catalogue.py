@@ -1,0 +1,122 @@
+"""Every metric there is: name, help, labels, buckets. A typo is a type error, because each is an attribute.
+
+Names follow prometheus.io, "Metric and label naming": base units, ``_total`` for what only rises. An attribute is
+the metric's name without ``moltbot_`` and ``_total``. Values of labels come from the config or from a closed list
+in the help; what a caller writes never becomes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from moltbot_edge.metrics.instruments import SERIES_LIMIT, Count, Counter, Family, Gauge, Histogram
+
+# From a cached token on a LAN to a Pi that reads a long prompt; two or three to a decade, as prefill times scatter.
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+
+
+class Metrics:
+    """One of each; `families` gives all of them. Made once by whoever joins the parts, and handed to them."""
+
+    def __init__(self, series_limit: int = SERIES_LIMIT) -> None:
+        folded = Count()
+
+        def counter(name: str, help: str, *labels: str) -> Counter:
+            return Counter(name, help, labels, limit=series_limit, folded=folded)
+
+        def gauge(name: str, help: str, *labels: str) -> Gauge:
+            return Gauge(name, help, labels, limit=series_limit, folded=folded)
+
+        def histogram(name: str, help: str, bounds: Sequence[float], *labels: str) -> Histogram:
+            return Histogram(name, help, labels, bounds=bounds, limit=series_limit, folded=folded)
+
+        # What callers see.
+        self.requests = counter(
+            "moltbot_requests_total",
+            "Requests answered, by the caller's dialect, the alias asked for, and the HTTP status.",
+            *("dialect", "model", "status"),
+        )
+        self.request_seconds = histogram(
+            "moltbot_request_seconds",
+            "Seconds from a request's head to the last byte of its reply.",
+            SECONDS,
+            "model",
+        )
+        self.refused = counter(
+            "moltbot_refused_total",
+            "Requests refused before any upstream was asked, by the error's code: invalid_api_key, body_too_large, ...",
+            "reason",
+        )
+        self.callers_gone = counter(
+            "moltbot_callers_gone_total",
+            "Callers that left before their reply was whole, by phase: body, queued, connecting, waiting, streaming.",
+            "phase",
+        )
+        self.pings = counter("moltbot_pings_total", "Keep-alive comments sent on silent streams.")
+        self.connections = gauge("moltbot_connections", "Connections of callers that are open.")
+        self.bodies_bytes = gauge("moltbot_bodies_bytes", "Bytes of request bodies in memory.")
+        self.bodies_limit_bytes = gauge("moltbot_bodies_limit_bytes", "Bytes of request bodies that may be in memory.")
+
+        # What deployments do.
+        self.attempts = counter(
+            "moltbot_attempts_total",
+            "Requests sent to a deployment, by outcome: ok, or the error's code.",
+            *("deployment", "outcome"),
+        )
+        self.first_byte_seconds = histogram(
+            "moltbot_first_byte_seconds",
+            "Seconds from sending a request to a deployment to the first byte of its reply.",
+            SECONDS,
+            "deployment",
+        )
+        self.tokens = counter(
+            "moltbot_tokens_total",
+            "Tokens that deployments reported, by kind: input, output, and cached, which input holds too.",
+            *("deployment", "kind"),
+        )
+        self.in_flight = gauge("moltbot_in_flight", "Requests that a deployment is working on.", "deployment")
+
+        # The connections to them.
+        self.upstream_connections = gauge(
+            "moltbot_upstream_connections",
+            "Connections open to an upstream, by state: idle, busy.",
+            *("upstream", "state"),
+        )
+        self.upstream_waiting = gauge(
+            "moltbot_upstream_waiting", "Requests waiting for a connection to an upstream.", "upstream"
+        )
+        self.stale_retries = counter(
+            "moltbot_stale_retries_total",
+            "Requests sent again because the upstream had closed the pooled connection.",
+            "upstream",
+        )
+
+        # The engines of this board.
+        self.engine_state = gauge(
+            "moltbot_engine_state",
+            "1 for the state that an engine is in, 0 for those that it was in.",
+            "model",
+            "state",
+        )
+        self.engine_starts = counter("moltbot_engine_starts_total", "Engine processes started.", "model")
+        self.engine_exits = counter("moltbot_engine_exits_total", "Engine processes that ended, however.", "model")
+
+        # The gateway itself.
+        self.build_info = gauge("moltbot_build_info", "The version that runs; 1 always.", "version")
+        self.metrics_series_dropped = counter(
+            "moltbot_metrics_series_dropped_total",
+            "Series that share the label `other` as their metric has too many; counted at each asking.",
+        )
+        self.process_resident_memory_bytes = gauge(
+            "process_resident_memory_bytes", "Bytes of memory that are resident."
+        )
+        self.process_cpu_seconds = counter("process_cpu_seconds_total", "Seconds of CPU used, user and system.")
+        self.process_open_fds = gauge("process_open_fds", "File descriptors open.")
+        self.process_max_fds = gauge("process_max_fds", "File descriptors that may be open.")
+        self.process_start_time_seconds = gauge(
+            "process_start_time_seconds", "Seconds since 1970 at which the process started."
+        )
+
+    def families(self) -> list[Family[Any]]:
+        return [family for family in vars(self).values() if isinstance(family, Family)]
