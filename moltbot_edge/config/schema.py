@@ -1,7 +1,7 @@
 """The configuration: every section, field, unit and default. Values only; `load` fills them, `check` explains them.
 
-Every limit has its unit in its name and its reason beside it. A field's docstring-like comment is what
-`moltbot-edge check --schema` tells an editor, through ``Meta(description=...)``.
+Every limit has its unit in its name and its reason beside it, as ``Meta(description=...)`` where an editor should
+show it. ``extra`` is for `decode`: *expected* words a pattern for people, *holds* says what a text stands for.
 """
 
 from __future__ import annotations
@@ -18,129 +18,186 @@ Port = Annotated[int, Meta(ge=0, le=65535, description="0 lets the system choose
 Seconds = Annotated[float, Meta(gt=0)]
 Bytes = Annotated[int, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
-Weight = Annotated[float, Meta(gt=0)]
+Weight = Annotated[float, Meta(gt=0, description="share of the requests among deployments of one name")]
+# Relative to the file that says so: a service's working directory is nobody's choice.
+PathText = Annotated[str, Meta(min_length=1, extra={"holds": "path"})]
+# A name to be found on PATH, or a path.
+Program = Annotated[str, Meta(min_length=1, extra={"holds": "program"})]
+# May be `file:PATH`, and is never shown.
+Secret = Annotated[str, Meta(min_length=1, extra={"holds": "secret"})]
+Url = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^/\s]+",
+        examples=["http://box:11434"],
+        extra={"expected": "a URL such as http://box:11434"},
+    ),
+]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What every part of the file shares: unknown fields are errors, because they are mostly slips of the pen."""
 
 
-class Tls(Section):
-    cert: Annotated[str, Meta(description="path of a PEM file: the certificate, then its chain")]
-    key: Annotated[str, Meta(description="path of a PEM file: the private key")]
+class Tls(Section, frozen=True):
+    """HTTPS for callers."""
+
+    cert: Annotated[PathText, Meta(description="path of a PEM file: the certificate, then its chain")]
+    key: Annotated[PathText, Meta(description="path of a PEM file: the private key")]
 
 
-class Server(Section):
-    host: Annotated[str, Meta(description="address to listen on; off loopback `keys` are required")] = "127.0.0.1"
+class Server(Section, frozen=True):
+    """Where callers find the gateway."""
+
+    host: Annotated[str, Meta(min_length=1, description="address to listen on; off loopback `keys` are required")] = (
+        "127.0.0.1"
+    )
     port: Port = 8080
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     tls: Tls | None = None
 
 
-class Model(Section):
+class Model(Section, frozen=True):
     """One deployment. Either *endpoint* (another machine) or *file* (a GGUF file, an engine on this board)."""
 
     name: Annotated[str, Meta(min_length=1, description="the alias; repeat it and one alias has several deployments")]
-    endpoint: Annotated[str, Meta(pattern=r"^https?://[^/\s]+", description="base URL, with or without /v1")] | None = (
-        None
-    )
+    endpoint: Annotated[Url, Meta(description="base URL, with or without /v1")] | None = None
     file: Annotated[str, Meta(min_length=1, description="a GGUF file, absolute or below `model_store`")] | None = None
     type: Annotated[str, Meta(description="the upstream's dialect; auto: found out")] = "auto"
     model: Annotated[str, Meta(min_length=1, description="the upstream's own name, where it differs")] | None = None
-    api_key: Annotated[str, Meta(description="a secret, ${VARIABLE} or file:PATH")] | None = None
-    headers: Annotated[dict[str, str], Meta(description="sent with every request to this upstream")] = field(
-        default_factory=dict
-    )
+    api_key: Annotated[Secret, Meta(description="text, ${VARIABLE} or file:PATH")] | None = None
+    headers: Annotated[
+        dict[str, Secret],
+        Meta(description="sent with every request to this upstream; a value may be ${VARIABLE} or file:PATH"),
+    ] = field(default_factory=dict)
     weight: Weight = 1.0
-    context_tokens: Count | None = None
+    context_tokens: Annotated[Count, Meta(description="longer prompts go to another deployment")] | None = None
     private: Annotated[bool, Meta(description="never hedged or failed over off the LAN")] = False
     engine_args: Annotated[list[str], Meta(description="llama-server flags of this model, after the profile's")] = (
         field(default_factory=list)
     )
 
 
-class Alias(Section):
-    """*options* go to the policy, which says what it takes."""
+class Alias(Section, frozen=True):
+    """One name for several models. *options* go to the policy, which says what it takes."""
 
-    models: Annotated[list[str], Meta(min_length=1)]
-    policy: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    models: Annotated[list[str], Meta(min_length=1, description="names of model_registry")]
+    policy: Annotated[str, Meta(description="what puts the models in order; router.policy when left out")] | None = None
+    options: Annotated[dict[str, Any], Meta(description="the policy's own fields")] = field(default_factory=dict)
 
 
-class Router(Section):
-    policy: str = "weighted"
+class Router(Section, frozen=True):
+    """How a deployment is chosen where an alias does not say."""
+
+    policy: Annotated[str, Meta(description="what puts deployments in order; MODEL_ROUTER in the environment")] = (
+        "weighted"
+    )
     # The first and two more: a third box rarely knows what two did not, and the caller is waiting.
-    attempts: Annotated[int, Meta(ge=1, le=10)] = 3
+    attempts: Annotated[int, Meta(ge=1, le=10, description="deployments asked for one request, the first included")] = 3
 
 
-class Engines(Section):
+class Engines(Section, frozen=True):
     """Local model processes. *memory_mb* and swapping are enforced by the placement of engines."""
 
-    memory_mb: Count | None = None
-    command: Annotated[str, Meta(min_length=1, description="llama-server, by name or path")] = "llama-server"
+    memory_mb: Annotated[Count, Meta(description="what all engines may take together, in MiB")] | None = None
+    command: Annotated[Program, Meta(description="llama-server, by name or path")] = "llama-server"
     args: Annotated[list[str], Meta(description="flags of every engine, after the profile's")] = field(
         default_factory=list
     )
-    context_tokens: Count = 4096  # KV of a 1B model at q8_0: 68 MiB; an edge board holds that beside the weights
-    start_s: Seconds = 600.0  # a 5 GB file from an SD card at 43 MB/s takes two minutes on an idle board
-    stop_s: Seconds = 5.0  # from SIGTERM to SIGKILL
+    # KV of a 1B model at q8_0: 68 MiB; an edge board holds that beside the weights.
+    context_tokens: Annotated[Count, Meta(description="context of an engine whose model does not say")] = 4096
+    start_s: Annotated[
+        Seconds, Meta(description="for a model to load; 5 GB from an SD card at 43 MB/s take two minutes")
+    ] = 600.0
+    stop_s: Annotated[Seconds, Meta(description="from SIGTERM to SIGKILL")] = 5.0
 
 
-class Sessions(Section):
-    store: str = "disk"
-    path: str = "/var/lib/moltbot/sessions"
-    timeout_s: Seconds = 3600.0
+class Sessions(Section, frozen=True):
+    """Conversations kept in the gateway."""
+
+    store: Annotated[str, Meta(description="where they are kept")] = "disk"
+    path: Annotated[PathText, Meta(description="folder of the disk store")] = "/var/lib/moltbot/sessions"
+    timeout_s: Annotated[
+        Seconds, Meta(description="a session unused for so long is dropped; SESSION_TIMEOUT in the environment")
+    ] = 3600.0
 
 
-class Tool(Section, forbid_unknown_fields=False):
+class Tool(Section, frozen=True, forbid_unknown_fields=False):
     """A tool's own fields belong to its type; only *type* is common to all."""
 
     type: str
 
 
-class Limits(Section):
-    body_bytes: Bytes = 32 * MIB  # a dozen photographs in base64
-    # All request bodies in memory together. With 1,500 connections' own buffers and the interpreter
-    # this keeps the process under 96 MB; a larger machine can afford more.
-    bodies_bytes: Bytes = 32 * MIB
-    body_wait_s: Seconds = 30.0  # for room among them, then 503
-    body_waiters: Count = 2048  # connections that wait for room; each holds one read buffer, 16 KiB
-    queue: Count = 256  # requests waiting for a connection to one upstream
-    queue_s: Seconds = 60.0
-    connections: Count = 256  # to one upstream
-    idle_connections: Count = 32  # kept open to one upstream
+class Limits(Section, frozen=True):
+    """What one gateway takes at most. What does not fit is refused with a clear error, and never grows the process."""
+
+    body_bytes: Annotated[Bytes, Meta(description="one request body; a dozen photographs in base64")] = 32 * MIB
+    # With 1,500 connections' own buffers and the interpreter this keeps the process under 96 MB;
+    # a larger machine can afford more.
+    bodies_bytes: Annotated[Bytes, Meta(description="all request bodies in memory together")] = 32 * MIB
+    body_wait_s: Annotated[Seconds, Meta(description="for room among bodies_bytes, then 503")] = 30.0
+    body_waiters: Annotated[
+        Count, Meta(description="connections that wait for room; each holds one read buffer, 16 KiB")
+    ] = 2048
+    queue: Annotated[Count, Meta(description="requests waiting for a connection to one upstream")] = 256
+    queue_s: Annotated[Seconds, Meta(description="how long each of them waits, then 503")] = 60.0
+    connections: Annotated[Count, Meta(description="to one upstream")] = 256
+    idle_connections: Annotated[Count, Meta(description="kept open to one upstream")] = 32
     # Shorter than nginx's 75 s, uvicorn's 5 s is learned from its closing.
-    idle_connection_s: Seconds = 55.0
-    head_s: Seconds = 30.0  # for a request's head and body to arrive: no half-open connection stays
-    connect_s: Seconds = 5.0  # a LAN answers in milliseconds; a sleeping Wi-Fi in a second or two
-    first_byte_s: Seconds = 900.0  # a Pi 4 reads a 2,000-token prompt for three minutes
-    between_bytes_s: Seconds = 300.0  # a model that thinks sends nothing for a while
-    total_s: Seconds = 3600.0
-    ping_after_s: Seconds = 5.0  # silence on a stream before a comment keeps it open
-    client_stall_s: Seconds = 300.0  # a caller that reads nothing for so long has gone
-    reply_hold_bytes: Bytes = 64 * KIB  # a whole reply up to this is checked before its first byte goes out
-    event_bytes: Bytes = 1 * MIB  # one event of a stream
+    idle_connection_s: Annotated[Seconds, Meta(description="an idle connection to an upstream is closed after")] = 55.0
+    head_s: Annotated[
+        Seconds, Meta(description="for a request's head and body to arrive; no half-open connection stays longer")
+    ] = 30.0
+    connect_s: Annotated[
+        Seconds,
+        Meta(description="to connect to an upstream; a LAN needs milliseconds, a sleeping Wi-Fi a second or two"),
+    ] = 5.0
+    first_byte_s: Annotated[
+        Seconds, Meta(description="until an upstream's first byte; a Pi 4 reads a 2,000-token prompt for three minutes")
+    ] = 900.0
+    between_bytes_s: Annotated[
+        Seconds, Meta(description="between two bytes of a reply; a model that thinks sends nothing for a while")
+    ] = 300.0
+    total_s: Annotated[Seconds, Meta(description="one exchange from its beginning to its end")] = 3600.0
+    ping_after_s: Annotated[Seconds, Meta(description="silence on a stream before a comment keeps it open")] = 5.0
+    client_stall_s: Annotated[Seconds, Meta(description="a caller that reads nothing for so long has gone")] = 300.0
+    reply_hold_bytes: Annotated[
+        Bytes, Meta(description="a whole reply up to this is checked before its first byte goes out")
+    ] = 64 * KIB
+    event_bytes: Annotated[Bytes, Meta(description="one event of a stream")] = 1 * MIB
 
 
-class Key(Section):
-    name: Annotated[str, Meta(min_length=1)]
+class Key(Section, frozen=True):
+    """Who may call. Only the hash is kept; `moltbot-edge keys new NAME` prints the secret once."""
+
+    name: Annotated[str, Meta(min_length=1, description="whose it is, for the log")]
     hash: Annotated[str, Meta(description="sha256:HEX, the line that `moltbot-edge keys new NAME` prints")]
-    models: Annotated[list[str], Meta(description="aliases that it may use")] | None = None
+    models: Annotated[list[str], Meta(description="aliases that it may use; all of them when left out")] | None = None
 
 
-class Plugins(Section):
-    folder: str | None = None
+class Plugins(Section, frozen=True):
+    """Python files of your own."""
+
+    folder: Annotated[PathText, Meta(description="each .py file in it is one plug-in")] | None = None
 
 
-class Config(Section):
+class Config(Section, frozen=True):
+    """moltbot-edge: one address on the LAN for every language model in reach."""
+
     server: Server = Server()
-    model_store: str = "/var/lib/moltbot/models"
-    model_registry: list[Model] = field(default_factory=list)
-    aliases: dict[str, str | Alias] = field(default_factory=dict)
+    model_store: Annotated[PathText, Meta(description="folder of GGUF files")] = "/var/lib/moltbot/models"
+    model_registry: Annotated[
+        list[Model], Meta(description="deployments; repeat a name and it is one alias with several")
+    ] = field(default_factory=list)
+    aliases: Annotated[
+        dict[str, str | Alias], Meta(description="more names for models, or one name for several of them")
+    ] = field(default_factory=dict)
     router: Router = Router()
     engines: Engines = Engines()
     sessions: Sessions = Sessions()
-    tool_integration: dict[str, Tool] = field(default_factory=dict)
+    tool_integration: Annotated[dict[str, Tool], Meta(description="tools by name")] = field(default_factory=dict)
     limits: Limits = Limits()
-    keys: list[Key] = field(default_factory=list)
+    keys: Annotated[list[Key], Meta(description="who may call; none are needed on loopback")] = field(
+        default_factory=list
+    )
     plugins: Plugins = Plugins()
