@@ -44,8 +44,11 @@ class Request(msgspec.Struct):
     head: Head
     body: Body
     forwarded: bytes = b""
-    on_drop: Callable[[], None] = lambda: None
+    on_drop: Callable[[], None] | None = None
 
     def drop_body(self) -> None:
+        """May be called again: what it holds is given back once."""
         self.body = b""
-        self.on_drop()
+        on_drop, self.on_drop = self.on_drop, None
+        if on_drop is not None:
+            on_drop()

@@ -18,7 +18,7 @@ from moltbot_edge.core.scoreboard import Standing
 from moltbot_edge.gateway.caller import Caller, Request
 from moltbot_edge.gateway.output import Output
 from moltbot_edge.gateway.relay import relay
-from moltbot_edge.metrics import Metrics
+from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.upstream.chat import Upstreams
 from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import Address
@@ -96,7 +96,7 @@ class Exchange:
             self._ticker.discard(output)
             request.drop_body()
             metrics = self._metrics
-            metrics.requests_total.cell(request.dialect.name, alias, str(output.status or 499)).add()
+            metrics.requests.cell(request.dialect.name, alias, str(output.status or 499)).add()
             metrics.request_seconds.cell(alias).observe(self._now() - began)
 
     async def _attempts(self, route: Route, request: Request, output: Output) -> None:
@@ -134,8 +134,8 @@ class Exchange:
             raise
         except BaseException:  # the caller has left; nothing was learned of the deployment
             self._standings[name] = self._standings[name].left()
-            phase = "waiting" if attempt.first_byte_s is None else "answering"
-            self._metrics.callers_gone_total.cell(phase).add()
+            phase = "waiting" if attempt.first_byte_s is None else "streaming"
+            self._metrics.callers_gone.cell(phase).add()
             raise
         else:
             self._record(attempt, output.status, None)
@@ -185,13 +185,13 @@ class Exchange:
         )
         self._standings[name] = self._standings[name].ended(outcome, now)
         metrics = self._metrics
-        metrics.attempts_total.cell(name, outcome.error or "ok").add()
+        metrics.attempts.cell(name, outcome.error or "ok").add()
         if outcome.first_byte_s is not None:
             metrics.first_byte_seconds.cell(name).observe(outcome.first_byte_s)
         if outcome.usage is not None:
-            metrics.tokens_total.cell(name, "input").add(outcome.usage.input_tokens)
-            metrics.tokens_total.cell(name, "output").add(outcome.usage.output_tokens)
-            metrics.tokens_total.cell(name, "cached").add(outcome.usage.cached_tokens)
+            metrics.tokens.cell(name, "input").add(outcome.usage.input_tokens)
+            metrics.tokens.cell(name, "output").add(outcome.usage.output_tokens)
+            metrics.tokens.cell(name, "cached").add(outcome.usage.cached_tokens)
 
 
 class _Attempt(msgspec.Struct):

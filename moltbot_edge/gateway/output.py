@@ -6,7 +6,7 @@ from moltbot_edge.core import sse
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.errors import GatewayError, UpstreamRefused
 from moltbot_edge.gateway.caller import Caller, HeaderLines, Request
-from moltbot_edge.metrics import Metrics
+from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.upstream.ticker import TICK_S
 
 JSON = (b"content-type", b"application/json")
@@ -103,7 +103,7 @@ class Output:
         if self._request.head.stream and self._silent_s >= self._ping_after_s and (self._streamed or not self._begun):
             self._silent_s = 0.0
             self.begin_stream()
-            self._metrics.pings_total.cell().add()
+            self._metrics.pings.cell().add()
             self._caller.write(self._request.dialect.ping())
 
 

@@ -34,8 +34,8 @@ class BodyBudget:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self.give(size)
-            else:
+                self.give(size)  # it was let in just as it left
+            elif (size, turn) in self._waiting:
                 self._waiting.remove((size, turn))
                 self._admit()
             if isinstance(error, TimeoutError):
@@ -52,8 +52,6 @@ class BodyBudget:
     def _admit(self) -> None:
         while self._waiting and self.held_bytes + self._waiting[0][0] <= self.limit_bytes:
             size, turn = self._waiting.popleft()
-            self.held_bytes += size
-            if not turn.done():
+            if not turn.done():  # else cancelled, and not yet run to say so
+                self.held_bytes += size
                 turn.set_result(None)
-            else:  # cancelled, and not yet run to say so
-                self.held_bytes -= size

@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import httptools
 import msgspec
@@ -195,8 +196,7 @@ class Reply(asyncio.BufferedProtocol):
     # asyncio's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's has its members, and is no subclass
         sock: socket.socket | None = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -345,7 +345,13 @@ class Pool:
     """The connections to one address. At most *limits.connections*; who finds none waits in line, bounded."""
 
     def __init__(
-        self, name: str, address: Address, limits: WireLimits, ticker: Ticker, buffer: memoryview, tls: ssl.SSLContext | None
+        self,
+        name: str,
+        address: Address,
+        limits: WireLimits,
+        ticker: Ticker,
+        buffer: memoryview,
+        tls: ssl.SSLContext | None,
     ) -> None:
         self.name = name
         self.address = address

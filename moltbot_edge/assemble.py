@@ -1,0 +1,150 @@
+"""Settings -> the running gateway. The only place where parts are joined."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import random
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.server import ServerState
+
+from moltbot_edge.config.catalog import catalog_of, engine_files
+from moltbot_edge.config.schema import Config, Limits
+from moltbot_edge.core.catalog import Catalog
+from moltbot_edge.core.dialect import Dialect
+from moltbot_edge.core.routing import Policy
+from moltbot_edge.gateway.exchange import Exchange, ExchangeLimits
+from moltbot_edge.kernel.registry import Registry
+from moltbot_edge.local.store import found_models
+from moltbot_edge.local.supervisor import EngineModel, Supervisor
+from moltbot_edge.metrics.catalogue import Metrics
+from moltbot_edge.server.app import App
+from moltbot_edge.server.auth import Auth, KeyHolder
+from moltbot_edge.server.chat import ChatEndpoint
+from moltbot_edge.server.connection import READ_BYTES, Connection, ConnectionSettings
+from moltbot_edge.server.limits import BodyBudget
+from moltbot_edge.server.models import ModelsEndpoint
+from moltbot_edge.server.status import StatusEndpoints
+from moltbot_edge.upstream.chat import Upstreams
+from moltbot_edge.upstream.ticker import Ticker
+from moltbot_edge.upstream.wire import WireLimits
+
+GRACE_S = 25  # for replies under way when told to stop; systemd gives 90 s, Docker 10 s and then kills
+BACKLOG = 2048
+
+log = logging.getLogger(__name__)
+
+
+class Gateway(uvicorn.Server):
+    """The joined parts, ready to serve. `catalog` is what callers can ask for."""
+
+    def __init__(self, config: Config, catalog: Catalog, app: App, protocol: Callable[..., Connection]) -> None:
+        tls = config.server.tls
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=config.server.host,
+                port=config.server.port,
+                loop="uvloop",
+                http=protocol,  # type: ignore[arg-type]  # a factory of protocols, as uvicorn calls it
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_graceful_shutdown=GRACE_S,
+                ssl_certfile=tls and tls.cert,
+                ssl_keyfile=tls and tls.key,
+            )
+        )
+        self.catalog = catalog
+
+
+def assemble(config: Config, registry: Registry, stores: Sequence[Path], tls: Callable[[], ssl.SSLContext] = ssl.create_default_context) -> Gateway:
+    """Join the parts that *config* names. Raises `kernel.registry.PluginError` for a plug-in that is not right."""
+    catalog = catalog_of(config, found_models(stores), stores)
+    metrics = Metrics()
+    ticker = Ticker()
+    dialects: dict[str, Dialect] = {
+        name: registry.build("dialect", name)
+        for name in {one.upstream.dialect for route in catalog.routes.values() for one in route.deployments}
+        | {"openai-chat"}
+    }
+    by_path = {path: dialect for dialect in dialects.values() for path in dialect.paths}
+    upstreams = Upstreams(dialects, _wire_limits(config.limits), ticker, tls)
+    supervisor = Supervisor(config.engines, _engine_models(config, catalog), log=logging.getLogger("moltbot_edge.local"))
+    exchange = Exchange(
+        catalog,
+        _policies(config, catalog, registry),
+        upstreams,
+        supervisor,
+        metrics,
+        ticker,
+        ExchangeLimits(
+            ping_after_s=config.limits.ping_after_s,
+            client_stall_s=config.limits.client_stall_s,
+            reply_hold_bytes=config.limits.reply_hold_bytes,
+            event_bytes=config.limits.event_bytes,
+        ),
+        now=time.monotonic,
+        chance=random.random,
+    )
+    auth = Auth(
+        [KeyHolder(key.name, bytes.fromhex(key.hash.removeprefix("sha256:")), key.models and tuple(key.models)) for key in config.keys]
+    )
+    limits = config.limits
+    budget = BodyBudget(limits.bodies_bytes, limits.body_wait_s, limits.body_waiters)
+    states: list[ServerState] = []
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with supervisor:
+            yield
+        upstreams.close()
+        ticker.stop()
+
+    app = App(
+        ChatEndpoint(by_path, auth, exchange, budget, metrics, limits.body_bytes),
+        ModelsEndpoint(catalog, auth, int(time.time())),
+        StatusEndpoints(
+            catalog, auth, metrics, budget, upstreams, supervisor.states, lambda: sum(len(one.connections) for one in states)
+        ),
+        dialects["openai-chat"],
+        lifespan,
+    )
+    settings = ConnectionSettings(
+        ticker, memoryview(bytearray(READ_BYTES)), limits.head_s, limits.callers, dialects["openai-chat"]
+    )
+    gateway = Gateway(config, catalog, app, functools.partial(Connection, settings))
+    states.append(gateway.server_state)
+    return gateway
+
+
+def _policies(config: Config, catalog: Catalog, registry: Registry) -> Mapping[str, Policy]:
+    """Each alias's policy, by the alias. Those that share name and options still have each its own."""
+    policies: dict[str, Policy] = {}
+    for alias, route in catalog.routes.items():
+        said = config.aliases.get(alias)
+        options: Mapping[str, Any] = said.options if said is not None and not isinstance(said, str) else {}
+        policies[alias] = registry.build("policy", route.policy, options)
+    return policies
+
+
+def _engine_models(config: Config, catalog: Catalog) -> dict[str, EngineModel]:
+    args = {model.name: tuple(model.engine_args) for model in config.model_registry}
+    return {
+        name: EngineModel(name, file, args.get(name, ())) for name, file in engine_files(catalog).items()
+    }
+
+
+def _wire_limits(limits: Limits) -> WireLimits:
+    return WireLimits(**{name: getattr(limits, name) for name in WireLimits.__struct_fields__})

@@ -1,0 +1,101 @@
+"""The catalog that a configuration describes, with the GGUF files found in the model stores. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from moltbot_edge.config.schema import Alias, Config, Model
+from moltbot_edge.core.catalog import Catalog, Deployment, Route, Upstream
+
+DEFAULT_DIALECT = "openai-chat"  # for `type: auto`: what every engine and nearly every machine speaks
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def catalog_of(config: Config, found: Mapping[str, Path], stores: Sequence[Path]) -> Catalog:
+    """*found* are GGUF files by name; one that the registry names already is not added twice.
+
+    The configuration has been checked: every alias leads somewhere.
+    """
+    deployments: dict[str, list[Deployment]] = {}
+    for model in config.model_registry:
+        deployments.setdefault(model.name, []).append(_deployment(model, stores))
+    taken = {one.upstream.model_file for several in deployments.values() for one in several}
+    for name, file in found.items():
+        if name not in deployments and name not in config.aliases and str(file) not in taken:
+            deployments[name] = [_deployment(Model(name=name, file=str(file)), stores)]
+
+    attempts = config.router.attempts
+    routes = {
+        name: Route(name, _told_apart(several), config.router.policy, attempts) for name, several in deployments.items()
+    }
+    for name, alias in config.aliases.items():
+        wanted = alias if isinstance(alias, Alias) else Alias(models=[alias])
+        several = [one for model in wanted.models for one in routes[model].deployments]
+        routes[name] = Route(name, tuple(several), wanted.policy or config.router.policy, attempts)
+    return Catalog(routes)
+
+
+def engine_files(catalog: Catalog) -> dict[str, Path]:
+    """The GGUF file of each engine, by its upstream's name."""
+    return {
+        one.upstream.name: Path(one.upstream.model_file)
+        for route in catalog.routes.values()
+        for one in route.deployments
+        if one.upstream.model_file is not None
+    }
+
+
+def _deployment(model: Model, stores: Sequence[Path]) -> Deployment:
+    return Deployment(
+        name=model.name,
+        upstream=_remote(model) if model.endpoint is not None else _engine(model, stores),
+        model=model.model or model.name,
+        weight=model.weight,
+        context_tokens=model.context_tokens,
+        private=model.private,
+    )
+
+
+def _remote(model: Model) -> Upstream:
+    url = urlsplit(model.endpoint or "")
+    host = url.hostname or ""
+    port = url.port or DEFAULT_PORTS[url.scheme]
+    return Upstream(
+        name=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        scheme=url.scheme,
+        host=host,
+        port=port,
+        # An address alone means the usual place; who writes a path knows it.
+        base_path=url.path.rstrip("/") or "/v1",
+        dialect=DEFAULT_DIALECT if model.type == "auto" else model.type,
+        api_key=model.api_key,
+        headers=tuple(model.headers.items()),
+    )
+
+
+def _engine(model: Model, stores: Sequence[Path]) -> Upstream:
+    file = Path(model.file or "")
+    places = [folder / file for folder in stores]  # an absolute file stays as it is
+    return Upstream(
+        name=model.name,
+        scheme="http",
+        host="127.0.0.1",
+        port=0,
+        base_path="/v1",
+        model_file=str(next((place for place in places if place.exists()), file)),
+    )
+
+
+def _told_apart(several: Sequence[Deployment]) -> tuple[Deployment, ...]:
+    """Deployments of one alias named by where they are: ``chat@box:11434``, and ``chat@box:11434#2``."""
+    if len(several) == 1:
+        return tuple(several)
+    told: dict[str, Deployment] = {}
+    for one in several:
+        name = f"{one.name}@{one.upstream.name}"
+        copies = sum(1 for known in told if known == name or known.startswith(f"{name}#"))
+        name = name if copies == 0 else f"{name}#{copies + 1}"
+        told[name] = Deployment(name, one.upstream, one.model, one.weight, one.context_tokens, one.private)
+    return tuple(told.values())

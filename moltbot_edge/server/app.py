@@ -1,0 +1,73 @@
+"""Path -> endpoint. The model endpoints are called straight; everything else is a small Starlette application."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from moltbot_edge.core.dialect import Dialect
+from moltbot_edge.core.errors import GatewayError, InvalidRequest, MethodNotAllowed, UnknownPath
+from moltbot_edge.server.chat import ChatEndpoint
+from moltbot_edge.server.connection import Message, Scope
+from moltbot_edge.server.models import ModelsEndpoint
+from moltbot_edge.server.status import StatusEndpoints
+
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+
+
+class App:
+    """*dialect* writes the errors of what is no model endpoint."""
+
+    def __init__(
+        self, chat: ChatEndpoint, models: ModelsEndpoint, status: StatusEndpoints, dialect: Dialect, lifespan: Lifespan
+    ) -> None:
+        self._chat = chat
+        self._chat_paths = frozenset(chat.dialects)
+        self._rest = Starlette(
+            routes=[
+                Route("/health", status.health),
+                Route("/ready", status.ready),
+                Route("/metrics", status.metrics),
+                Route("/v1/models", models.all),
+                Route("/v1/models/{name:path}", models.one),
+            ],
+            exception_handlers={GatewayError: _said_in(dialect), HTTPException: _said_in(dialect)},
+            lifespan=lifespan,
+        )
+
+    async def __call__(
+        self,
+        scope: Scope,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        if scope["type"] == "http" and scope["path"] in self._chat_paths:
+            await self._chat(scope)
+        else:
+            await self._rest(scope, receive, send)
+
+
+def _said_in(dialect: Dialect) -> Callable[[Request, Exception], Response]:
+    def handler(request: Request, error: Exception) -> Response:
+        said = _translated(request, error)
+        headers = {"retry-after": f"{said.retry_after_s:.0f}"} if said.retry_after_s is not None else None
+        return Response(dialect.error(said), said.status, headers, media_type="application/json")
+
+    return handler
+
+
+def _translated(request: Request, error: Exception) -> GatewayError:
+    if isinstance(error, GatewayError):
+        return error
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 404:
+        return UnknownPath(f"there is nothing at {request.url.path}; the README lists the endpoints")
+    if status == 405:
+        return MethodNotAllowed(f"{request.url.path} does not take {request.method}")
+    return InvalidRequest(str(error))

@@ -1,0 +1,108 @@
+"""The model endpoints: who calls, the body up to its limit, its head; then the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from moltbot_edge.core.dialect import Dialect
+from moltbot_edge.core.errors import BodyTooLarge, GatewayError, MethodNotAllowed
+from moltbot_edge.core.head import Body, read_head
+from moltbot_edge.gateway.caller import Request
+from moltbot_edge.gateway.exchange import Exchange
+from moltbot_edge.gateway.output import write_error
+from moltbot_edge.metrics.catalogue import Metrics
+from moltbot_edge.server.auth import Auth
+from moltbot_edge.server.connection import EXTENSION, Call, Scope
+from moltbot_edge.server.limits import BodyBudget
+
+# What a caller's tracing and account need upstream. Everything else is the caller's and ours.
+FORWARDED = frozenset({b"x-request-id", b"traceparent", b"tracestate", b"openai-organization", b"openai-project"})
+
+
+class ChatEndpoint:
+    """*dialects* are by the path that callers use."""
+
+    def __init__(
+        self,
+        dialects: Mapping[str, Dialect],
+        auth: Auth,
+        exchange: Exchange,
+        budget: BodyBudget,
+        metrics: Metrics,
+        body_bytes: int,
+    ) -> None:
+        self.dialects = dialects
+        self._auth = auth
+        self._exchange = exchange
+        self._budget = budget
+        self._metrics = metrics
+        self._body_bytes = body_bytes
+
+    async def __call__(self, scope: Scope) -> None:
+        call: Call = scope["extensions"][EXTENSION]
+        dialect = self.dialects[scope["path"]]
+        held = _Held(self._budget)
+        try:
+            if scope["method"] != "POST":
+                raise MethodNotAllowed(f"{scope['path']} takes POST, not {scope['method']}")
+            holder = self._auth.holder(scope["headers"])
+            body = await self._body(call, held)
+            head = read_head(body)
+            holder.check_may_use(head.model)
+        except GatewayError as error:
+            held.give()
+            self._metrics.refused.cell(error.code or error.kind).add()
+            write_error(call, dialect, error)
+            return
+        except BaseException:
+            held.give()
+            self._metrics.callers_gone.cell("body").add()
+            raise
+        request = Request(dialect, scope["path"], head, body, _forwarded(scope), held.give)
+        del body  # the request's alone, so that dropping it frees it
+        await self._exchange.answer(request, call)
+
+    async def _body(self, call: Call, held: _Held) -> Body:
+        """The whole body. Room for it is taken before it is read, in pieces where its length was not said."""
+        length = call.content_length
+        if length is not None:
+            self._check(length)
+            await held.take(length)
+        first = await call.body_piece()
+        if length is None:
+            await held.take(len(first))
+        if call.body_complete:
+            return first
+        whole = bytearray(first)
+        while not call.body_complete:
+            piece = await call.body_piece()
+            if length is None:
+                self._check(len(whole) + len(piece))
+                await held.take(len(piece))
+            whole += piece
+        return whole
+
+    def _check(self, size: int) -> None:
+        if size > self._body_bytes:
+            raise BodyTooLarge(f"the request's body is larger than {self._body_bytes} bytes (limits.body_bytes)")
+
+
+class _Held:
+    """What one request has taken of the budget."""
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self._size = 0
+
+    async def take(self, size: int) -> None:
+        await self._budget.take(size)
+        self._size += size
+
+    def give(self) -> None:
+        size, self._size = self._size, 0
+        if size:
+            self._budget.give(size)
+
+
+def _forwarded(scope: Scope) -> bytes:
+    return b"".join(b"%b: %b\r\n" % pair for pair in scope["headers"] if pair[0] in FORWARDED)

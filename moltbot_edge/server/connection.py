@@ -1,0 +1,496 @@
+"""One caller's connection: HTTP/1.1 on a socket, ASGI inside. Stands where uvicorn's own protocol would.
+
+What differs from that one, and why it is here: a body is read only as far as somebody asked for it, so that
+thousands of uploads hold a read buffer each and no more; a reply's head leaves with its first bytes; a caller
+that leaves cancels the task that serves it; heads and bodies have time limits; a refused upload is read to its
+end for a while, so that the refusal arrives.
+
+Source: RFC 9112; the protocol's contract with the server is uvicorn's `HttpToolsProtocol`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+import socket
+import urllib.parse
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, cast
+
+import httptools
+import msgspec
+from uvicorn.config import Config as UvicornConfig
+from uvicorn.server import ServerState
+
+from moltbot_edge.core.dialect import Dialect
+from moltbot_edge.core.errors import GatewayError, InvalidRequest, RequestTimeout
+from moltbot_edge.upstream.ticker import TICK_S, Ticker
+
+EXTENSION = "moltbot-edge"
+"""``scope["extensions"]`` holds the `Call` itself under this name, for endpoints that write without `send`."""
+
+READ_BYTES = 16 * 1024  # one read; what a connection that waits for room may hold
+MAX_HEAD_BYTES = 64 * 1024  # as upstream/wire.py
+KEEP_ALIVE_S = 75.0  # as nginx: longer than the idle limits of common clients, so that they close first
+LINGER_S = 5.0  # how long a refused upload is read on, as nginx's lingering_timeout
+COPIED_BYTES = 16 * 1024  # up to this, frame and data leave as one copied buffer
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Asgi = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+
+STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+log = logging.getLogger(__name__)
+
+
+class ConnectionSettings(msgspec.Struct, frozen=True):
+    """*head_s* bounds a request's head in all, and each silence within its body. *dialect* writes errors."""
+
+    ticker: Ticker
+    buffer: memoryview
+    head_s: float
+    callers: int
+    dialect: Dialect
+
+
+class Call:
+    """One request and its reply. `gateway.caller.Caller` for the gateway; `receive` and `send` for ASGI."""
+
+    def __init__(
+        self, connection: Connection, scope: Scope, content_length: int | None, keep_alive: bool, expects_continue: bool
+    ) -> None:
+        self.scope = scope
+        self.content_length = content_length
+        self.keep_alive = keep_alive
+        self.body_complete = False
+        self.started = False
+        self.complete = False
+        self.task: asyncio.Task[None] | None = None
+        self._connection = connection
+        self._expects_continue = expects_continue
+        self._body: list[bytes] = []
+        self._body_given = False
+        self._body_error: GatewayError | None = None
+        self._body_waiter: asyncio.Future[None] | None = None
+        self._head = b""  # of the reply, until its first bytes take it along
+        self._chunked = False
+        self._length: int | None = None
+
+    # The request's body, from the socket only as far as somebody asks.
+
+    async def body_piece(self) -> bytes:
+        """What has come of the body since the last time, waiting for some; empty at its end.
+
+        Raises `RequestTimeout` when the caller stopped sending in the middle.
+        """
+        while not self._body and not self.body_complete:
+            if self._body_error is not None:
+                raise self._body_error
+            if self._expects_continue:
+                self._expects_continue = False
+                self._connection.write(CONTINUE)
+            self._connection.resume_reading()
+            self._body_waiter = asyncio.get_running_loop().create_future()
+            await self._body_waiter
+        data = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
+        return data
+
+    @property
+    def waits_for_body(self) -> bool:
+        return not self.body_complete and self._body_waiter is not None and not self._body_waiter.done()
+
+    @property
+    def wants_reading(self) -> bool:
+        """A body nobody waits for stays in the kernel; after it, reading is how a caller's leaving is noticed."""
+        return self.body_complete or self.waits_for_body
+
+    def add_body(self, data: bytes) -> None:
+        self._body.append(data)
+        self.wake()
+
+    def end_body(self, error: GatewayError | None = None) -> None:
+        self.body_complete = error is None
+        self._body_error = error
+        self.wake()
+
+    def wake(self) -> None:
+        if self._body_waiter is not None and not self._body_waiter.done():
+            self._body_waiter.set_result(None)
+
+    # The reply, as the gateway writes it.
+
+    def start(self, status: int, headers: Iterable[tuple[bytes, bytes]], length: int | None) -> None:
+        self.started = True
+        if not self.body_complete:
+            self.keep_alive = False  # what is left of the body would be taken for the next request
+        lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
+        for name, value in self._connection.default_headers:
+            lines.append(b"%b: %b\r\n" % (name, value))
+        for name, value in headers:
+            lines.append(b"%b: %b\r\n" % (name, value))
+        self._length = length
+        self._chunked = False
+        if status in (204, 304):
+            self._length = 0
+        elif length is not None:
+            lines.append(b"content-length: %d\r\n" % length)
+        elif self.scope["http_version"] == "1.0":
+            self.keep_alive = False
+        else:
+            self._chunked = True
+            lines.append(b"transfer-encoding: chunked\r\n")
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        lines.append(b"\r\n")
+        self._head = b"".join(lines)
+
+    def write(self, data: bytes) -> bool:
+        if data:
+            self._send(data, b"")
+        return not self._connection.write_paused
+
+    def finish(self, data: bytes = b"") -> None:
+        self._send(data, LAST_CHUNK if self._chunked else b"")
+        self.complete = True
+        if self._length:
+            self.cut()  # shorter than was promised: the only honest end
+            return
+        self._connection.replied(self)
+
+    def cut(self) -> None:
+        self._connection.abort()
+
+    async def drained(self) -> None:
+        await self._connection.drained()
+
+    def _send(self, data: bytes, end: bytes) -> None:
+        head, self._head = self._head, b""
+        if self.scope["method"] == "HEAD":
+            self._length = 0
+            data = end = b""
+        elif self._chunked and data:
+            if len(data) > COPIED_BYTES:
+                self._connection.writelines((b"%b%x\r\n" % (head, len(data)), data, b"\r\n" + end))
+                return
+            self._connection.write(b"%b%x\r\n%b\r\n%b" % (head, len(data), data, end))
+            return
+        elif self._length is not None:
+            self._length -= len(data)
+        if len(data) > COPIED_BYTES:
+            self._connection.writelines((head, data, end) if head else (data, end))
+        else:
+            self._connection.write(head + data + end)
+
+    # ASGI.
+
+    async def receive(self) -> Message:
+        if self._body_given:
+            self._body_waiter = asyncio.get_running_loop().create_future()
+            await self._body_waiter  # until the caller leaves
+            return {"type": "http.disconnect"}
+        data = await self.body_piece()
+        self._body_given = self.body_complete
+        return {"type": "http.request", "body": data, "more_body": not self.body_complete}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            length: int | None = None
+            headers = []
+            for name, value in message.get("headers", ()):
+                if name.lower() == b"content-length":
+                    length = int(value)
+                elif name.lower() not in (b"transfer-encoding", b"connection"):
+                    headers.append((name, value))
+            self.start(message["status"], headers, length)
+        elif message.get("more_body", False):
+            if not self.write(message.get("body", b"")):
+                await self.drained()
+        else:
+            self.finish(message.get("body", b""))
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One caller's connection, for `uvicorn.Config(http=functools.partial(Connection, settings))`."""
+
+    def __init__(
+        self,
+        settings: ConnectionSettings,
+        *,
+        config: UvicornConfig,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._settings = settings
+        self._app: Asgi = config.loaded_app
+        self._state = server_state
+        self._loop = _loop or asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._calls: deque[Call] = deque()  # the first is being served, the others are pipelined
+        self._reading_paused = False
+        self._lingering = False
+        self._lost = False
+        self._silent_s = 0.0
+        self._head_s = 0.0
+        self._head_bytes = 0
+        self._in_head = False
+        self.write_paused = False
+        self._drain: asyncio.Future[None] | None = None
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        return self._state.default_headers
+
+    # asyncio's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's has its members, and is no subclass
+        self._state.connections.add(self)
+        self._settings.ticker.add(self)
+        sock: socket.socket | None = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._peer = transport.get_extra_info("peername")
+        self._local = transport.get_extra_info("sockname")
+        self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        self._state.connections.discard(self)
+        self._settings.ticker.discard(self)
+        self._wake_drained()
+        for call in self._calls:
+            if not call.complete:
+                call.wake()
+                if call.task is not None:
+                    call.task.cancel("the caller has left")
+
+    def eof_received(self) -> None:
+        return None  # a caller that closes its side has left: the transport closes, and connection_lost comes
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._settings.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._silent_s = 0.0
+        if self._lingering:
+            return
+        if self._in_head or not self._calls:
+            self._in_head = True
+            self._head_bytes += nbytes
+        try:
+            self._parser.feed_data(self._settings.buffer[:nbytes])
+        except httptools.HttpParserUpgrade:
+            # Java's client asks for h2c with every first request, and is content with HTTP/1.1.
+            if not self._calls:
+                self._refuse(InvalidRequest("this server does not upgrade connections"))
+                return
+            self._calls[-1].keep_alive = False
+        except httptools.HttpParserError as error:
+            self._refuse(InvalidRequest(f"this is not a valid HTTP request: {error}"))
+            return
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(InvalidRequest(f"the request's headers are longer than {MAX_HEAD_BYTES} bytes"))
+        elif self._calls and (len(self._calls) > 1 or not self._calls[0].wants_reading):
+            self.pause_reading()
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        self._wake_drained()
+
+    # httptools' side.
+
+    def on_message_begin(self) -> None:
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._content_length: int | None = None
+        self._expects_continue = False
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"content-length":
+            self._content_length = int(value)  # llhttp has checked it
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self._expects_continue = True
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_bytes = 0
+        self._head_s = 0.0
+        version = self._parser.get_http_version()
+        raw_path, _, query = self._url.partition(b"?")
+        if not raw_path.startswith(b"/"):  # http://host/path, as to a proxy
+            raw_path = httptools.parse_url(self._url).path or b"/"
+        path = raw_path.decode("latin-1")
+        scope: Scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": version,
+            "server": self._local,
+            "client": self._peer,
+            "scheme": self._scheme,
+            "root_path": "",
+            "method": self._parser.get_method().decode("ascii"),
+            "path": urllib.parse.unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": self._headers,
+        }
+        call = Call(
+            self,
+            scope,
+            self._content_length,
+            version != "1.0" and self._parser.should_keep_alive(),
+            self._expects_continue,
+        )
+        scope["extensions"] = {EXTENSION: call}
+        self._calls.append(call)
+        if len(self._calls) == 1:
+            self._serve(call)
+
+    def on_body(self, body: bytes) -> None:
+        self._calls[-1].add_body(body)
+
+    def on_message_complete(self) -> None:
+        self._calls[-1].end_body()
+
+    # What a call needs of its connection.
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None and not self._lost:
+            self._transport.write(data)
+
+    def writelines(self, pieces: Iterable[bytes]) -> None:
+        if self._transport is not None and not self._lost:
+            self._transport.writelines(pieces)
+
+    async def drained(self) -> None:
+        if self.write_paused and not self._lost:
+            self._drain = self._loop.create_future()
+            await self._drain
+
+    def replied(self, call: Call) -> None:
+        """*call*'s reply is complete: on to the next request, or to the end."""
+        self._state.total_requests += 1
+        self._calls.popleft()
+        self._silent_s = 0.0
+        if not call.keep_alive:
+            self._close(linger=not call.body_complete)
+        elif self._calls:
+            self._serve(self._calls[0])
+        else:
+            self.resume_reading()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def resume_reading(self) -> None:
+        if self._reading_paused and self._transport is not None and not self._transport.is_closing():
+            self._reading_paused = False
+            self._silent_s = 0.0
+            self._transport.resume_reading()
+
+    def pause_reading(self) -> None:
+        if not self._reading_paused and self._transport is not None and not self._transport.is_closing():
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    # The server's side.
+
+    def shutdown(self) -> None:
+        """No more requests on this connection; the one being served is finished."""
+        if not self._calls:
+            if self._transport is not None:
+                self._transport.close()
+            return
+        for call in self._calls:
+            call.keep_alive = False
+
+    def tick(self) -> None:
+        self._silent_s += TICK_S
+        settings = self._settings
+        if self._lingering:
+            self._head_s += TICK_S
+            if self._silent_s >= LINGER_S or self._head_s >= settings.head_s:
+                self.abort()
+        elif self._in_head:
+            self._head_s += TICK_S
+            if self._head_s >= settings.head_s:
+                self._refuse(RequestTimeout(f"the request's headers did not arrive in {settings.head_s:g} s"))
+        elif not self._calls:
+            if self._silent_s >= KEEP_ALIVE_S and self._transport is not None:
+                self._transport.close()
+        elif self._silent_s >= settings.head_s and self._calls[0].waits_for_body:
+            self._calls[0].end_body(RequestTimeout(f"nothing came of the request's body for {settings.head_s:g} s"))
+
+    # In between.
+
+    def _serve(self, call: Call) -> None:
+        call.task = task = self._loop.create_task(self._run(call))
+        self._state.tasks.add(task)
+        task.add_done_callback(self._state.tasks.discard)
+
+    async def _run(self, call: Call) -> None:
+        try:
+            await self._app(call.scope, call.receive, call.send)
+        except asyncio.CancelledError:
+            self.abort()
+        except GatewayError as error:
+            if call.started:
+                self.abort()
+            else:
+                self._write_error(call, error)
+        except Exception:  # a fault of ours: logged whole, told briefly, and the next request is served
+            log.exception("a request failed: %s %s", call.scope["method"], call.scope["path"])
+            if call.started:
+                self.abort()
+            else:
+                self._write_error(call, GatewayError("the gateway failed; its log says why"))
+        else:
+            if not call.complete and not self._lost:
+                log.error("a request was left without a reply: %s %s", call.scope["method"], call.scope["path"])
+                self.abort()
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Answer what is no request, after the replies that are due, and end the connection."""
+        if self._calls:
+            self.abort()  # a reply is on its way, and what follows it cannot be told from nonsense
+            return
+        scope: Scope = {"method": "GET", "http_version": "1.1"}
+        call = Call(self, scope, None, False, False)
+        self._calls.append(call)
+        self._write_error(call, error)
+
+    def _write_error(self, call: Call, error: GatewayError) -> None:
+        body = self._settings.dialect.error(error)
+        call.start(error.status, [(b"content-type", b"application/json")], len(body))
+        call.finish(body)
+
+    def _close(self, *, linger: bool) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if linger and self._transport.can_write_eof():
+            self._lingering = True
+            self.resume_reading()
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def _wake_drained(self) -> None:
+        if self._drain is not None and not self._drain.done():
+            self._drain.set_result(None)

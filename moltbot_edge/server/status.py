@@ -1,0 +1,72 @@
+"""How the gateway is: ``/health`` (it serves), ``/ready`` (it has something to serve with), ``/metrics``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from moltbot_edge import __version__
+from moltbot_edge.core.catalog import Catalog
+from moltbot_edge.metrics import exposition, process
+from moltbot_edge.metrics.catalogue import Metrics
+from moltbot_edge.server.auth import Auth
+from moltbot_edge.server.limits import BodyBudget
+from moltbot_edge.upstream.chat import Upstreams
+
+
+class StatusEndpoints:
+    """*engine_states* are by model; *connections* counts the callers connected."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        auth: Auth,
+        metrics: Metrics,
+        budget: BodyBudget,
+        upstreams: Upstreams,
+        engine_states: Callable[[], Mapping[str, str]],
+        connections: Callable[[], int],
+    ) -> None:
+        self._catalog = catalog
+        self._auth = auth
+        self._metrics = metrics
+        self._budget = budget
+        self._upstreams = upstreams
+        self._engine_states = engine_states
+        self._connections = connections
+        metrics.build_info.cell(__version__).set(1)
+
+    async def health(self, request: Request) -> Response:
+        return Response(b'{"status":"ok"}', media_type="application/json")
+
+    async def ready(self, request: Request) -> Response:
+        """503 while there is no model to answer with."""
+        models = len(self._catalog.routes)
+        said = {"status": "ready" if models else "no models", "models": models}
+        return Response(msgspec.json.encode(said), 200 if models else 503, media_type="application/json")
+
+    async def metrics(self, request: Request) -> Response:
+        self._auth.holder(request.headers.raw)
+        self._read_gauges()
+        text = b"".join(exposition.pieces(self._metrics.families()))
+        return Response(text, headers={"content-type": exposition.CONTENT_TYPE.decode()})
+
+    def _read_gauges(self) -> None:
+        metrics = self._metrics
+        process.read_into(metrics)
+        metrics.connections.cell().set(self._connections())
+        metrics.bodies_bytes.cell().set(self._budget.held_bytes)
+        metrics.bodies_limit_bytes.cell().set(self._budget.limit_bytes)
+        for pool in self._upstreams.pools():
+            idle, busy, waiting = pool.counts
+            metrics.upstream_connections.cell(pool.name, "idle").set(idle)
+            metrics.upstream_connections.cell(pool.name, "busy").set(busy)
+            metrics.upstream_waiting.cell(pool.name).set(waiting)
+            metrics.stale_retries.cell(pool.name).value = pool.stale_retries
+        for (model, state), cell in metrics.engine_state.series():
+            cell.set(float(self._engine_states().get(model) == state))
+        for model, state in self._engine_states().items():
+            metrics.engine_state.cell(model, state).set(1)
