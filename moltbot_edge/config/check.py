@@ -1,0 +1,269 @@
+"""What no single field can know: names that must meet, files that must be there, an address that needs a key.
+
+One rule is one function of the decoded configuration. A rule keeps silent about what did not decode: one slip of
+the pen is one problem.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from ipaddress import ip_address
+from pathlib import Path as FilePath
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from moltbot_edge.config.decode import Decoded
+from moltbot_edge.config.known import Known
+from moltbot_edge.config.problem import ConfigError, Path, Problem, did_you_mean, problem
+from moltbot_edge.config.schema import Alias, Model
+
+__all__ = ["ConfigError", "Problem", "check", "is_loopback"]
+
+# Read, so that a file may be written once, and without effect until the part exists.
+WITHOUT_EFFECT: Final[dict[Path, str]] = {
+    ("tool_integration",): "this version runs no tools yet",
+    ("sessions",): "this version keeps no sessions yet",
+    ("engines", "memory_mb"): "this version keeps no memory budget yet",
+}
+
+Found = Iterator[tuple[Path, str]]
+
+
+def check(decoded: Decoded, known: Known, stores: Sequence[FilePath]) -> list[Problem]:
+    """Errors, then warnings. *stores* are the folders where a model's file may be."""
+    known = msgspec.structs.replace(known, models=_served(decoded, known, stores))
+    errors = [found for rule in ERRORS for found in rule(decoded, known)]
+    warnings = [*without_effect(decoded), *missing_model_files(decoded, stores)]
+    return [
+        *(problem(path, decoded.place(path), message) for path, message in errors),
+        *(problem(path, decoded.place(path), message, warning=True) for path, message in warnings),
+    ]
+
+
+def _served(decoded: Decoded, known: Known, stores: Sequence[FilePath]) -> dict[str, FilePath]:
+    """Of the files found, those that are served under their own names: nothing else has the file, or the name."""
+    config = decoded.config
+    taken = {store / model.file for model in config.model_registry if model.file is not None for store in stores}
+    return {name: file for name, file in known.models.items() if file not in taken and name not in config.aliases}
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def models(decoded: Decoded, known: Known) -> Found:
+    for index, model in enumerate(decoded.config.model_registry):
+        path: Path = ("model_registry", index)
+        if not decoded.sound(*path):
+            continue
+        if model.endpoint is None and model.file is None:
+            yield path, "expected an `endpoint` (another machine) or a `file` (an engine on this board), found neither"
+        elif model.endpoint is not None and model.file is not None:
+            yield path, "expected either `endpoint` or `file`, found both: write two models of one name for two places"
+        if model.endpoint is not None and decoded.sound(*path, "endpoint"):
+            for message in _endpoint(model.endpoint):
+                yield (*path, "endpoint"), message
+        yield from ((path + below, message) for below, message in _headers(model))
+        if known.dialects is not None and model.type != "auto" and model.type not in known.dialects:
+            yield (*path, "type"), _unknown("dialect", model.type, ["auto", *known.dialects])
+
+
+def _endpoint(endpoint: str) -> Iterator[str]:
+    try:
+        url = urlsplit(endpoint)
+        port = url.port
+    except ValueError as error:
+        yield f"expected a URL such as http://box:11434, found {endpoint!r}: {error}"
+        return
+    if not url.hostname or port == 0:
+        yield f"expected a URL such as http://box:11434, found {endpoint!r}"
+    if url.username is not None:
+        yield "credentials in a URL are not sent; give them as `api_key`, or as `headers: {Authorization: ...}`"
+    if url.query or url.fragment:
+        yield "expected a base URL, without `?` and `#`"
+    ends = re.search(r"/(chat/completions|completions|embeddings|rerank|models|responses|messages)/?$", url.path)
+    if ends:
+        yield f"expected a base URL, with or without /v1; leave out {ends[0]!r}"
+
+
+def _headers(model: Model) -> Found:
+    """What HTTP could not carry, or would carry as something else (RFC 9110, 5.1 and 5.5)."""
+    if model.api_key is not None and not _sendable(model.api_key):
+        yield ("api_key",), "holds a character that no header can carry, such as a line's end"
+    for name, value in model.headers.items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            yield ("headers", name), "is no name of a header: expected letters, digits and -"
+        if not _sendable(value):
+            yield ("headers", name), "holds a character that no header can carry, such as a line's end"
+
+
+def _sendable(value: str) -> bool:
+    return re.fullmatch(r"[\t\x20-\x7e]*", value) is not None
+
+
+def aliases(decoded: Decoded, known: Known) -> Found:
+    targets = _model_names(decoded, known)
+    for name, alias in decoded.config.aliases.items():
+        path: Path = ("aliases", name)
+        if name in {model.name for model in decoded.config.model_registry}:
+            yield path, f"a model has the name {name!r} already; rename the alias or the model"
+        if not decoded.sound(*path) or targets is None:
+            continue
+        match alias:
+            case Alias(models=wanted):
+                named = [((*path, "models", index), model) for index, model in enumerate(wanted)]
+            case model:
+                named = [(path, model)]
+        for place, model in named:
+            if decoded.sound(*place) and model not in targets:
+                if model in decoded.config.aliases:
+                    yield place, f"{model!r} is an alias; an alias stands for models of model_registry"
+                else:
+                    yield place, _unknown("model", model, targets)
+
+
+def _model_names(decoded: Decoded, known: Known) -> list[str] | None:
+    """None where a name could not be read: then nothing can be said of those that point to it."""
+    registry = decoded.config.model_registry
+    if not decoded.sound("model_registry"):
+        return None
+    if not all(decoded.sound("model_registry", index, "name") for index in range(len(registry))):
+        return None
+    return list(dict.fromkeys([*(model.name for model in registry), *known.models]))
+
+
+def policies(decoded: Decoded, known: Known) -> Found:
+    router = decoded.config.router.policy
+    if decoded.sound("router", "policy"):
+        yield from _policy(("router", "policy"), ("router", "policy"), router, {}, known)
+    for name, alias in decoded.config.aliases.items():
+        path: Path = ("aliases", name)
+        if isinstance(alias, Alias) and (alias.policy is not None or alias.options) and decoded.sound(*path):
+            own: Path = (*path, "policy")
+            yield from _policy(own, (*path, "options"), alias.policy or router, alias.options, known)
+
+
+def _policy(path: Path, below: Path, name: str, options: dict[str, object], known: Known) -> Found:
+    if known.policies is not None and name not in known.policies:
+        yield path, _unknown("policy", name, known.policies)
+    elif known.objection is not None and (objection := known.objection(name, options)) is not None:
+        option, message = objection
+        yield (*below, *([option] if option else [])), message
+
+
+def keys(decoded: Decoded, known: Known) -> Found:
+    registry = _model_names(decoded, known)
+    names: dict[str, int] = {}
+    hashes: dict[str, int] = {}
+    for index, key in enumerate(decoded.config.keys):
+        path: Path = ("keys", index)
+        if decoded.sound(*path, "name") and names.setdefault(key.name, index) != index:
+            yield (*path, "name"), f"keys[{names[key.name]}] has the name {key.name!r} already"
+        if decoded.sound(*path, "hash"):
+            if not re.fullmatch(r"sha256:[0-9a-f]{64}", key.hash):
+                words = "the secret itself" if key.hash.startswith("sk-") else "something else"
+                yield (
+                    (*path, "hash"),
+                    (
+                        f"expected sha256: and 64 hexadecimal digits, found {words}; "
+                        "`moltbot-edge keys new NAME` prints the line"
+                    ),
+                )
+            elif hashes.setdefault(key.hash, index) != index:
+                yield (*path, "hash"), f"keys[{hashes[key.hash]}] has this hash already: one secret, one key"
+        if registry is None or not decoded.sound("aliases"):
+            continue
+        callable_names = [*registry, *decoded.config.aliases]
+        for place, name in enumerate(key.models or ()):
+            if decoded.sound(*path, "models", place) and name not in callable_names:
+                yield (*path, "models", place), _unknown("model or alias", name, callable_names)
+
+
+def listening(decoded: Decoded, known: Known) -> Found:
+    server = decoded.config.server
+    path: Path = ("server", "host")
+    if not decoded.sound(*path):
+        return
+    if re.search(r"[\s/\[\]]", server.host) or (":" in server.host and not _is_address(server.host)):
+        yield path, f"expected an address or a host's name such as 127.0.0.1, ::1 or 0.0.0.0, found {server.host!r}"
+    elif not is_loopback(server.host) and not decoded.config.keys and decoded.sound("keys"):
+        yield (
+            path,
+            (
+                f"listening on {server.host}, where others on the network can call, needs a key: put the line that "
+                "`moltbot-edge keys new NAME` prints under `keys:`, or set host 127.0.0.1"
+            ),
+        )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def tls(decoded: Decoded, known: Known) -> Found:
+    pair = decoded.config.server.tls
+    if pair is None:
+        return
+    for name, file in (("cert", pair.cert), ("key", pair.key)):
+        if decoded.sound("server", "tls", name):
+            try:
+                with open(file, "rb"):
+                    pass
+            except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+                reason = error.strerror if isinstance(error, OSError) else error
+                yield ("server", "tls", name), f"{file} cannot be read: {reason}"
+
+
+def limits(decoded: Decoded, known: Known) -> Found:
+    one, together = decoded.config.limits.body_bytes, decoded.config.limits.bodies_bytes
+    paths: tuple[Path, Path] = ("limits", "body_bytes"), ("limits", "bodies_bytes")
+    if one > together and all(decoded.sound(*path) for path in paths):
+        # The field that the file names is the one to change.
+        path = paths[0] if paths[0] in decoded.places else paths[1]
+        yield path, f"one body may have {one} bytes (body_bytes) but all together only {together} (bodies_bytes)"
+
+
+ERRORS: Final[Sequence[Callable[[Decoded, Known], Found]]] = (
+    listening,
+    tls,
+    models,
+    aliases,
+    policies,
+    limits,
+    keys,
+)
+
+
+def without_effect(decoded: Decoded) -> Found:
+    for path, reason in WITHOUT_EFFECT.items():
+        below = [place for place in decoded.places if place[: len(path)] == path]
+        if any(len(place) > len(path) for place in below) or (below and len(path) > 1):
+            yield path, f"read, but without effect: {reason}"
+
+
+def missing_model_files(decoded: Decoded, stores: Sequence[FilePath]) -> Found:
+    for index, model in enumerate(decoded.config.model_registry):
+        path: Path = ("model_registry", index, "file")
+        if model.file is not None and decoded.sound(*path):
+            places = [store / model.file for store in stores]
+            if not any(place.is_file() for place in places):
+                yield path, f"there is no such file yet: {' or '.join(dict.fromkeys(map(str, places)))}"
+
+
+def _unknown(kind: str, name: str, known: Collection[str]) -> str:
+    names = sorted(known)
+    hint = did_you_mean(name, names)
+    there = f"; there are: {', '.join(names)}" if names else "; there are none"
+    return f"no {kind} is named {name!r}{hint or there}"
