@@ -1,0 +1,7 @@
+"""The command line: one file for each command, read when the command is called.
+
+main   the table of commands; what is wanted when none is named
+serve  the gateway
+check  every problem of a configuration, or its JSON Schema
+keys   secrets for callers
+"""

@@ -64,7 +64,9 @@ def models(decoded: Decoded, known: Known) -> Found:
         path: Path = ("model_registry", index)
         if not decoded.sound(*path):
             continue
-        if model.endpoint is None and model.file is None:
+        if not (decoded.sound(*path, "endpoint") and decoded.sound(*path, "file")):
+            pass
+        elif model.endpoint is None and model.file is None:
             yield path, "expected an `endpoint` (another machine) or a `file` (an engine on this board), found neither"
         elif model.endpoint is not None and model.file is not None:
             yield path, "expected either `endpoint` or `file`, found both: write two models of one name for two places"

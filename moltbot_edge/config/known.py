@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from moltbot_edge.kernel.registry import PluginError, Registry, WrongOptions
+from moltbot_edge.config.problem import Problem
+from moltbot_edge.config.schema import Config
+from moltbot_edge.kernel.discover import Found, in_entry_points, in_folder
+from moltbot_edge.kernel.registry import PluginClash, PluginError, Registry, WrongOptions
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -22,9 +25,23 @@ class Known(msgspec.Struct, frozen=True):
     dialects: Collection[str] | None = None
     models: Mapping[str, Path] = {}
     objection: Callable[[str, Mapping[str, Any]], tuple[str, str] | None] | None = None
+    problems: Sequence[Problem] = ()
 
 
-def known(registry: Registry, models: Mapping[str, Path] = MappingProxyType({})) -> Known:
+def plugins(config: Config) -> tuple[Registry, list[Problem]]:
+    """The built-ins, the folder's and the installed ones; and what is wrong with any. Runs the plug-ins' code."""
+    found = in_folder(Path(config.plugins.folder)) if config.plugins.folder is not None else Found()
+    found += in_entry_points()
+    problems = [Problem("plugins", one.line, one.message, one.origin, warning=True) for one in found.problems]
+    try:
+        return Registry(found.plugins), problems
+    except PluginClash as error:
+        return Registry(), [*problems, Problem("plugins", None, str(error))]
+
+
+def known(
+    registry: Registry, models: Mapping[str, Path] = MappingProxyType({}), problems: Sequence[Problem] = ()
+) -> Known:
     """*models* are the files found in the model stores, by the names under which they would be served.
 
     A policy's options are tried on the policy itself, which imports the policies that the file names and no other.
@@ -39,4 +56,4 @@ def known(registry: Registry, models: Mapping[str, Path] = MappingProxyType({}))
             return "", str(error)
         return None
 
-    return Known(registry.names("policy"), registry.names("dialect"), models, objection)
+    return Known(registry.names("policy"), registry.names("dialect"), models, objection, problems)

@@ -96,7 +96,7 @@ def read(
     folder = Path.cwd() if path is None else path.absolute().parent
     decoded = decode(tree, environment, folder)
     names = Known() if known is None else known(decoded.config)
-    problems += decoded.problems
+    problems += [*decoded.problems, *names.problems]
     if not any(problem.path == "" for problem in problems):  # else most of the file is not there to be checked
         problems += check(decoded, names, model_stores(decoded.config, path))
     problems += _unknown_variables(environment)
