@@ -26,6 +26,7 @@ from typing import TypeVar
 
 from msgspec import Meta, Struct, field
 
+from moltbot_edge.core import sse
 from moltbot_edge.core.catalog import Deployment, Upstream
 from moltbot_edge.core.dialect import Dialect, ReplyReader
 from moltbot_edge.core.errors import (
@@ -88,6 +89,7 @@ __all__ = [
     "dialect",
     "field",
     "policy",
+    "sse",
 ]
 
 P = TypeVar("P", bound=Policy | type[Policy])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from moltbot_edge.metrics.instruments import SERIES_LIMIT, Count, Counter, Family, Gauge, Histogram
+from moltbot_edge.metrics.instruments import SERIES_LIMIT, Counter, Family, Gauge, Histogram
 
 # From a cached token on a LAN to a Pi that reads a long prompt; two or three to a decade, as prefill times scatter.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -20,7 +20,11 @@ class Metrics:
     """One of each; `families` gives all of them. Made once by whoever joins the parts, and handed to them."""
 
     def __init__(self, series_limit: int = SERIES_LIMIT) -> None:
-        folded = Count()
+        dropped = Counter(
+            "moltbot_metrics_series_dropped_total",
+            "Series that share the label `other` as their metric has too many; counted at each asking.",
+        )
+        folded = dropped.cell()
 
         def counter(name: str, help: str, *labels: str) -> Counter:
             return Counter(name, help, labels, limit=series_limit, folded=folded)
@@ -104,10 +108,7 @@ class Metrics:
 
         # The gateway itself.
         self.build_info = gauge("moltbot_build_info", "The version that runs; 1 always.", "version")
-        self.metrics_series_dropped = counter(
-            "moltbot_metrics_series_dropped_total",
-            "Series that share the label `other` as their metric has too many; counted at each asking.",
-        )
+        self.metrics_series_dropped = dropped
         self.process_resident_memory_bytes = gauge(
             "process_resident_memory_bytes", "Bytes of memory that are resident."
         )

@@ -1,0 +1,123 @@
+"""What a request says before its messages, and its one change on the way."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moltbot_edge.core.errors import InvalidRequest
+from moltbot_edge.core.head import Head, read_head, with_model
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT | st.just("model"), inner, max_size=4),
+    max_leaves=20,
+)
+FIELDS = st.dictionaries(TEXT.filter(lambda name: name not in ("model", "stream", "session")), VALUES, max_size=5)
+
+
+def sent(pieces: list[bytes | bytearray | memoryview]) -> bytes:
+    return b"".join(pieces)
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> tuple[bytes, dict[str, Any]]:
+    fields = [*draw(FIELDS).items(), ("model", draw(NAMES))]
+    request = dict(draw(st.permutations(fields)))
+    ascii_only = draw(st.booleans())
+    spaced = draw(st.booleans())
+    text = json.dumps(request, ensure_ascii=ascii_only, separators=None if spaced else (",", ":"))
+    return text.encode(), request
+
+
+def test_the_head_is_read_and_the_rest_left_alone() -> None:
+    body = b'{"messages":[{"role":"user","content":"hi"}],"model":"small","stream":true,"session":"s1","seed":1}'
+    assert read_head(body) == Head("small", stream=True, session="s1")
+
+
+def test_null_means_not_asked_for() -> None:
+    assert read_head(b'{"model":"small","stream":null,"session":null}') == Head("small")
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "word"),
+    [
+        (b"", None, "not JSON"),
+        (b"{", None, "not JSON"),
+        (b'{"model":"a"} x', None, "not JSON"),
+        (b'{"model":"a","messages":[}', None, "not JSON"),
+        (b'{"model":"\xff"}', None, "not JSON"),
+        (b"[" * 100_000, None, "not"),
+        (b'{"model":"a","x":' + b"[" * 100_000, None, "not JSON"),
+        (b"[]", None, "not right"),
+        (b"{}", "model", "model"),
+        (b'{"model":""}', "model", "empty"),
+        (b'{"model":7}', "model", "int"),
+        (b'{"model":"a","stream":"yes"}', "stream", "stream"),
+        (b'{"model":"a","session":[]}', "session", "session"),
+    ],
+)
+def test_a_body_that_is_not_right_is_refused_by_field(body: bytes, param: str | None, word: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        read_head(body)
+    assert raised.value.param == param
+    assert word in raised.value.message
+
+
+@given(bodies(), NAMES)
+def test_only_the_model_changes(body: tuple[bytes, dict[str, Any]], wanted: str) -> None:
+    text, request = body
+    found = read_head(text).model
+    assert found == request["model"]
+    assert json.loads(sent(with_model(text, wanted, found))) == {**request, "model": wanted}
+
+
+@given(bodies(), NAMES)
+def test_a_bytearray_and_a_view_change_as_bytes_do(body: tuple[bytes, dict[str, Any]], wanted: str) -> None:
+    text, request = body
+    same = sent(with_model(text, wanted, request["model"]))
+    assert sent(with_model(bytearray(text), wanted, request["model"])) == same
+    assert sent(with_model(memoryview(text), wanted, request["model"])) == same
+
+
+@pytest.mark.parametrize("colon", [":", ": ", " :\n\t"])
+def test_where_the_name_stands_once_every_other_byte_stays(colon: str) -> None:
+    before = (
+        '{ "messages" : [{"content":"a \\"model\\": \\"chat\\" in a string"}],\n\t"temperature":1.0e-1,"model"' + colon
+    )
+    after = ' , "big":12345678901234567890123, "u":"\\u00e9é" }\r\n'
+    body = (before + '"chat"' + after).encode()
+    assert sent(with_model(body, "qwen3:4b", "chat")) == (before + '"qwen3:4b"' + after).encode()
+
+
+def test_a_name_that_is_right_already_costs_no_copy() -> None:
+    body = b'{"model":"chat"}'
+    assert with_model(body, "chat", "chat") == [body]
+    assert with_model(body, "chat", "chat")[0] is body
+
+
+def test_a_large_body_is_not_copied_to_change_the_name() -> None:
+    body = bytearray(b'{"messages":"' + b"x" * 100_000 + b'","model":"chat"}')
+    pieces = with_model(body, "qwen3:4b", "chat")
+    assert sum(len(piece) for piece in pieces if not isinstance(piece, memoryview)) == len('"qwen3:4b"')
+
+
+def test_a_tool_with_a_model_field_of_the_same_name_keeps_it() -> None:
+    body = b'{"tools":[{"model":"chat", "n":1.10}],"model":"chat","seed":1e3}'
+    changed = sent(with_model(body, "qwen3:4b", "chat"))
+    assert json.loads(changed) == {"tools": [{"model": "chat", "n": 1.1}], "model": "qwen3:4b", "seed": 1000.0}
+    assert b'{"model":"chat", "n":1.10}' in changed
+    assert b"1e3" in changed
+
+
+def test_a_name_written_with_escapes_is_changed_too() -> None:
+    body = b'{"model":"Qwen\\/Qwen3 caf\\u00e9"}'
+    found = read_head(body).model
+    assert found == "Qwen/Qwen3 café"
+    assert json.loads(sent(with_model(body, "up", found))) == {"model": "up"}
