@@ -160,6 +160,7 @@ class Limits(Section, frozen=True):
     ] = 300.0
     total_s: Annotated[Seconds, Meta(description="one exchange from its beginning to its end")] = 3600.0
     ping_after_s: Annotated[Seconds, Meta(description="silence on a stream before a comment keeps it open")] = 5.0
+    callers: Annotated[Count, Meta(description="connections of callers; more are refused with 503")] = 4096
     client_stall_s: Annotated[Seconds, Meta(description="a caller that reads nothing for so long has gone")] = 300.0
     reply_hold_bytes: Annotated[
         Bytes, Meta(description="a whole reply up to this is checked before its first byte goes out")
