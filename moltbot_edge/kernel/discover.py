@@ -92,7 +92,7 @@ def _in_file(path: Path) -> Found:
     origin = str(path)
     try:
         # Checked and read through one descriptor: what was checked is what runs. A FIFO does not hold us up.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(path, "rb", opener=_opened_at_once) as file:
             state = os.fstat(file.fileno())
             refusal = objection(state) if stat.S_ISREG(state.st_mode) else "is no regular file"
             source = b"" if refusal else file.read()
@@ -112,6 +112,10 @@ def _in_file(path: Path) -> Found:
         del sys.modules[name]
         return Found(problems=(Problem(origin, _line(error, origin), f"{type(error).__name__}: {_words(error)}"),))
     return _checked(module, origin)
+
+
+def _opened_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _checked(loaded: object, origin: str) -> Found:

@@ -15,17 +15,19 @@ from typing import Any
 
 import msgspec
 
+from moltbot_edge.core.dialect import Dialect
+from moltbot_edge.core.routing import Policy
 from moltbot_edge.kernel.marks import mark_of
 
 log = logging.getLogger(__name__)
 
-# Each kind, and what an object of it has to have, so that a wrong one is found at the start and not at a request.
-KINDS: Mapping[str, tuple[str, ...]] = {
-    "policy": ("__call__",),
-    "dialect": ("name", "paths", "reader", "error", "error_event", "ping"),
-    "store": (),
-    "tool": (),
-    "importer": (),
+# Each kind, and what an object of it has to be, where its seam is drawn already.
+KINDS: Mapping[str, type | None] = {
+    "policy": Policy,
+    "dialect": Dialect,
+    "store": None,
+    "tool": None,
+    "importer": None,
 }
 
 BUILTINS: Mapping[str, Mapping[str, str]] = {
@@ -133,7 +135,8 @@ class Registry:
             raise WrongOptions(f"{_named(plugin)} takes no options; found: {', '.join(options)}", next(iter(options)))
         else:
             built = target() if isinstance(target, type) else target
-        lacking = [member for member in KINDS[kind] if not hasattr(built, member)]
+        # Found here, at the start, and not at a request.
+        lacking = [member for member in members(kind) if not hasattr(built, member)]
         if lacking:
             raise PluginError(f"{_named(plugin)} is no {kind}: it has no {', '.join(lacking)}")
         return built
@@ -141,7 +144,7 @@ class Registry:
 
 def _with_options(plugin: Plugin, target: type[msgspec.Struct], options: Mapping[str, Any]) -> msgspec.Struct:
     fields = {field.encode_name: field for field in msgspec.structs.fields(target)}
-    for option in options:
+    for option in map(str, options):
         if option not in fields:
             raise WrongOptions(_unknown(f"{_named(plugin)} takes no option {option!r}", option, list(fields)), option)
     try:
@@ -152,6 +155,16 @@ def _with_options(plugin: Plugin, target: type[msgspec.Struct], options: Mapping
         option = path.strip(".`")
         where = f"option `{option}`: " if option else ""
         raise WrongOptions(f"{_named(plugin)}: {where}{problem}; it takes: {takes}", option or None) from error
+
+
+def members(kind: str) -> list[str]:
+    """What an object of *kind* has to have."""
+    seam = KINDS[kind]
+    if seam is None:
+        return []
+    functions = [name for name, value in vars(seam).items() if callable(value)]
+    own = [name for name in functions if name == "__call__" or not name.startswith("_")]
+    return [*seam.__annotations__, *own]
 
 
 def _described(field: msgspec.structs.FieldInfo) -> str:
