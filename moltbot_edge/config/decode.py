@@ -44,6 +44,7 @@ class Decoded(msgspec.Struct, frozen=True):
 def decode(tree: Table, environment: Mapping[str, str], folder: FilePath) -> Decoded:
     """*folder* is where relative paths begin."""
     walk = _Walk(environment, folder)
+    walk.places[()] = tree.place
     config: Config = walk.struct(_config_type(), tree, ())
     return Decoded(config, walk.problems, walk.places, frozenset(walk.broken))
 
@@ -82,13 +83,17 @@ class _Walk:
         self.places: dict[Path, Place] = {}
         self.broken: set[Path] = set()
 
-    def value(self, kind: mi.Type, node: Node, path: Path, default: object = NODEFAULT) -> Any:
+    def named(self, kind: mi.Type, entry: Entry, path: Path, default: object = NODEFAULT) -> Any:
+        """A section begins where its name stands."""
+        return self.value(kind, entry.node, path, entry.place, default)
+
+    def value(self, kind: mi.Type, node: Node, path: Path, place: Place, default: object = NODEFAULT) -> Any:
         """What *node* stands for; where it is wrong the default, or something of the right shape."""
-        self.places[path] = node.place
+        self.places[path] = place
         try:
             return self.convert(kind, node, path, {})
         except _Wrong as wrong:
-            self.problems.append(problem(path, node.place, str(wrong) + default_words(default)))
+            self.problems.append(problem(path, place, str(wrong) + default_words(default)))
             self.broken.add(path)
             return _stand_in(kind) if default is NODEFAULT else default
 
@@ -105,11 +110,11 @@ class _Walk:
             case mi.StructType(), Table():
                 return self.struct(kind, node, path)
             case mi.DictType(value_type=inner), Table(entries=entries):
-                return {name: self.value(inner, entry.node, (*path, name)) for name, entry in entries.items()}
+                return {name: self.named(inner, entry, (*path, name)) for name, entry in entries.items()}
             case mi.ListType(item_type=inner, min_length=least), Items(nodes=nodes):
                 if len(nodes) < (least or 0):
                     raise _Wrong(f"expected at least {least} in the list, found {len(nodes)}")
-                return [self.value(inner, item, (*path, index)) for index, item in enumerate(nodes)]
+                return [self.value(inner, item, (*path, index), item.place) for index, item in enumerate(nodes)]
             case mi.NoneType(), Scalar(value=None):
                 return None
             case mi.StrType() | mi.IntType() | mi.FloatType() | mi.BoolType() | mi.LiteralType(), Scalar():
@@ -117,16 +122,15 @@ class _Walk:
         raise _Wrong(mismatch(kind, node, extra))
 
     def struct(self, kind: mi.StructType, table: Table, path: Path) -> Any:
-        self.places[path] = table.place
         fields = {field.encode_name: field for field in kind.fields}
         values: dict[str, Any] = {}
         for name, entry in self.known(kind, table, path).items():
             default = _default(fields[name])
             if default is NODEFAULT or not self.says_nothing(fields[name].type, entry.node):
-                values[name] = self.value(fields[name].type, entry.node, (*path, name), default)
+                values[name] = self.named(fields[name].type, entry, (*path, name), default)
         for name, field in fields.items():
             if field.required and name not in values:
-                self.problems.append(problem(path, table.place, f"the field `{name}` is missing"))
+                self.problems.append(problem(path, self.places[path], f"the field `{name}` is missing"))
                 self.broken.add((*path, name))
                 values[name] = _stand_in(field.type)
         return kind.cls(**values)
@@ -172,9 +176,9 @@ class _Walk:
         """For a field whose meaning a plug-in knows: what YAML makes of it."""
         match node:
             case Table(entries=entries):
-                return {name: self.value(mi.AnyType(), entry.node, (*path, name)) for name, entry in entries.items()}
+                return {name: self.named(mi.AnyType(), entry, (*path, name)) for name, entry in entries.items()}
             case Items(nodes=nodes):
-                return [self.value(mi.AnyType(), item, (*path, index)) for index, item in enumerate(nodes)]
+                return [self.value(mi.AnyType(), item, (*path, index), item.place) for index, item in enumerate(nodes)]
             case Scalar():
                 found = self.resolved(node, {})
                 return guess(found) if found.loose and not found.quoted else found.value

@@ -34,7 +34,7 @@ def parse(text: bytes, source: str) -> tuple[Table, list[Problem]]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        return empty, [_syntax(error, source)]
+        return empty, [_syntax(error, text, source)]
     except yaml.reader.ReaderError as error:
         # The position counts bytes where the bytes were not UTF-8, else characters.
         line = text[: error.position].count(b"\n") + 1
@@ -140,10 +140,13 @@ class _Reading:
         return Place(self.source, node.start_mark.line + 1)
 
 
-def _syntax(error: yaml.MarkedYAMLError, source: str) -> Problem:
+def _syntax(error: yaml.MarkedYAMLError, text: bytes, source: str) -> Problem:
     mark = error.problem_mark or error.context_mark
+    line = text.split(b"\n")[mark.line] if mark and mark.line <= text.count(b"\n") else b""
     words = ", ".join(filter(None, (error.context, error.problem)))
-    if "'\\t'" in words:
+    if b"${" in line:
+        words += '; between { } or [ ] a reference needs quotes: "${NAME}"'
+    elif "'\\t'" in words:
         words += "; YAML is indented with spaces"
     elif "mapping values are not allowed" in words:
         words += "; a text with a colon and a space in it needs quotes"

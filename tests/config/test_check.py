@@ -1,0 +1,268 @@
+"""What no single field can know. Each rule, and that one slip of the pen stays one problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moltbot_edge.config.check import is_loopback
+from moltbot_edge.config.known import Known, known, plugins
+from moltbot_edge.config.load import Reading, read
+from moltbot_edge.config.schema import Config
+from moltbot_edge.kernel.registry import Registry
+
+HASH = "sha256:" + "0a" * 32
+
+
+@pytest.fixture
+def reading(tmp_path: Path) -> Any:
+    def reading(text: str, names: Known | None = None, environment: Mapping[str, str] | None = None) -> Reading:
+        file = tmp_path / "moltbot.yaml"
+        file.write_text(text)
+        return read(file, environment or {}, known=lambda config: names or known(Registry()))
+
+    return reading
+
+
+@pytest.fixture
+def problems(reading: Any, tmp_path: Path) -> Any:
+    def problems(*args: Any, **kwargs: Any) -> list[str]:
+        return [str(one).replace(f"{tmp_path}/", "") for one in reading(*args, **kwargs).problems]
+
+    return problems
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("model_registry:\n- name: a\n", "2: model_registry[0]: expected an `endpoint` (another machine) or a `file`"),
+        (
+            "model_registry:\n- {name: a, endpoint: http://b, file: c}\n",
+            "2: model_registry[0]: expected either `endpoint` or `file`, found both",
+        ),
+        (
+            "model_registry:\n- name: a\n  endpoint: http://b:x\n",
+            "3: model_registry[0].endpoint: expected a URL such as http://box:11434, found 'http://b:x': Port could",
+        ),
+        (
+            "model_registry: [{name: a, endpoint: 'http://:80'}]",
+            "1: model_registry[0].endpoint: expected a URL such as",
+        ),
+        (
+            "model_registry: [{name: a, endpoint: 'http://u:p@b'}]",
+            "1: model_registry[0].endpoint: credentials in a URL",
+        ),
+        (
+            "model_registry: [{name: a, endpoint: 'http://b/?x=1'}]",
+            "1: model_registry[0].endpoint: expected a base URL",
+        ),
+        (
+            "model_registry: [{name: a, endpoint: http://b/v1/chat/completions}]",
+            "1: model_registry[0].endpoint: expected a base URL, with or without /v1; leave out '/chat/completions'",
+        ),
+        (
+            'model_registry: [{name: a, endpoint: http://b, api_key: "a\\nX-Evil: b"}]',
+            "1: model_registry[0].api_key: holds a character that no header can carry",
+        ),
+        (
+            'model_registry: [{name: a, endpoint: http://b, headers: {X: "a\\r\\nb"}}]',
+            "1: model_registry[0].headers.X: holds a character that no header can carry",
+        ),
+        (
+            "model_registry: [{name: a, endpoint: http://b, headers: {'X Y:': a}}]",
+            '1: model_registry[0].headers["X Y:"]: is no name of a header',
+        ),
+        (
+            "model_registry: [{name: a, endpoint: http://b, type: openai_chat}]",
+            "1: model_registry[0].type: no dialect is named 'openai_chat'; did you mean `openai-chat`?",
+        ),
+        ("aliases: {a: b}", "1: aliases.a: no model is named 'b'; there are none"),
+        (
+            "model_registry: [{name: chat, endpoint: http://b}]\naliases:\n  a: chta\n",
+            "3: aliases.a: no model is named 'chta'; did you mean `chat`?",
+        ),
+        (
+            "model_registry: [{name: chat, endpoint: http://b}]\naliases:\n  a:\n    models:\n    - chat\n    - zzz\n",
+            "6: aliases.a.models[1]: no model is named 'zzz'; there are: chat",
+        ),
+        (
+            "model_registry: [{name: chat, endpoint: http://b}]\naliases:\n  chat: chat\n",
+            "3: aliases.chat: a model has the name 'chat' already",
+        ),
+        (
+            "model_registry: [{name: chat, endpoint: http://b}]\naliases:\n  a: chat\n  b: a\n",
+            "4: aliases.b: 'a' is an alias; an alias stands for models of model_registry",
+        ),
+        ("router: {policy: weigthed}", "1: router.policy: no policy is named 'weigthed'; did you mean `weighted`?"),
+        (
+            "model_registry: [{name: chat, endpoint: http://b}]\naliases: {a: {models: [chat], policy: zzz}}",
+            "2: aliases.a.policy: no policy is named 'zzz'; there are: round-robin, weighted",
+        ),
+        (
+            "model_registry: [{name: chat, endpoint: http://b}]\n"
+            "aliases:\n  a:\n    models: [chat]\n    options:\n      n: 1\n",
+            "6: aliases.a.options.n: the policy 'weighted'",
+        ),
+        (
+            "limits: {body_bytes: 10, bodies_bytes: 9}",
+            "1: limits.body_bytes: one body may have 10 bytes (body_bytes) but all together only 9 (bodies_bytes)",
+        ),
+        ("limits: {bodies_bytes: 9}", "1: limits.bodies_bytes: one body may have 33554432 bytes"),
+        (
+            "keys: [{name: a, hash: '0a0a'}]",
+            "1: keys[0].hash: expected sha256: and 64 hexadecimal digits, found something else; `moltbot-edge keys new",
+        ),
+        (
+            "keys: [{name: a, hash: sk-moltbot-x}]",
+            "1: keys[0].hash: expected sha256: and 64 hexadecimal digits, found the s",
+        ),
+        (
+            f"keys:\n- {{name: a, hash: '{HASH}'}}\n- {{name: a, hash: '{HASH[:-1]}b'}}\n",
+            "3: keys[1].name: keys[0] has the name 'a' already",
+        ),
+        (
+            f"keys:\n- {{name: a, hash: '{HASH}'}}\n- {{name: b, hash: '{HASH}'}}\n",
+            "3: keys[1].hash: keys[0] has this hash already",
+        ),
+        (
+            "model_registry: [{name: chat, endpoint: http://b}]\n"
+            f"keys: [{{name: a, hash: '{HASH}', models: [chta]}}]",
+            "2: keys[0].models[0]: no model or alias is named 'chta'; did you mean `chat`?",
+        ),
+        (
+            "server: {host: 0.0.0.0}",
+            "1: server.host: listening on 0.0.0.0, where others on the network can call, needs a",
+        ),
+        ("server: {host: '::'}", "1: server.host: listening on ::"),
+        ("server: {host: box.local}", "1: server.host: listening on box.local"),
+        ("server: {host: 'http://127.0.0.1'}", "1: server.host: expected an address or a host's name"),
+        ("server: {host: '127.0.0.1:80'}", "1: server.host: expected an address or a host's name"),
+    ],
+)
+def test_a_problem_is_told_where_it_stands(reading: Any, tmp_path: Path, text: str, problem: str) -> None:
+    (found,) = reading(text).errors
+    assert str(found).startswith(f"{tmp_path}/moltbot.yaml:{problem}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model_registry: [{name: chat, endpont: box}]\naliases: {a: chat}",
+        "model_registry: [{endpoint: http://b}]\naliases: {a: chat}\n",
+        "model_registry: x\naliases: {a: chat}\nkeys: [{name: a, hash: 'sha256:%s', models: [chat]}]" % ("0" * 64),
+        "server: {host: 0.0.0.0}\nkeys: x",
+        "limits: {body_bytes: x, bodies_bytes: 5}",
+        "server: {tls: x}",
+        "router: {policy: [x]}",
+    ],
+)
+def test_what_did_not_decode_is_not_held_against_the_rest(problems: Any, text: str) -> None:
+    found = problems(text)
+    assert not any("neither" in one or "is named" in one or "listening" in one or "together" in one for one in found)
+    assert len({one.split(":")[1] for one in found}) == 1
+
+
+def test_off_loopback_with_a_key_is_fine(problems: Any) -> None:
+    assert problems(f"server: {{host: 0.0.0.0}}\nkeys: [{{name: a, hash: '{HASH}'}}]") == []
+
+
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.2", False),
+        ("localhost.lan", False),
+        ("127.0.0.1.example.org", False),
+    ],
+)
+def test_loopback_is_an_address_or_localhost_and_nothing_that_looks_like_it(host: str, found: bool) -> None:
+    assert is_loopback(host) is found
+
+
+def test_tls_files_have_to_be_there(problems: Any, tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("")
+    assert problems("server:\n  tls:\n    cert: cert.pem\n    key: key.pem\n") == [
+        "moltbot.yaml:4: server.tls.key: key.pem cannot be read: No such file or directory"
+    ]
+
+
+def test_models_found_in_the_store_can_be_named(problems: Any) -> None:
+    names = Known(models={"small": Path("/m/small.gguf")})
+    assert problems(f"aliases: {{a: small}}\nkeys: [{{name: k, hash: '{HASH}', models: [small, a]}}]", names) == []
+
+
+def test_a_found_file_that_something_else_has_is_not_served_under_its_own_name(problems: Any, tmp_path: Path) -> None:
+    file = tmp_path / "models" / "small.gguf"
+    file.parent.mkdir()
+    file.touch()
+    names = Known(models={"small": file})
+    assert problems("model_registry: [{name: chat, file: small.gguf}]\naliases:\n  a: small\n", names) == [
+        "moltbot.yaml:3: aliases.a: no model is named 'small'; there are: chat"
+    ]
+    assert problems("aliases:\n  small: small\n", names) == [
+        "moltbot.yaml:2: aliases.small: 'small' is an alias; an alias stands for models of model_registry"
+    ]
+
+
+def test_nobody_asked_for_names_means_that_none_is_wrong(problems: Any) -> None:
+    assert problems("router: {policy: zzz}\nmodel_registry: [{name: a, endpoint: http://b, type: zzz}]", Known()) == []
+
+
+def test_what_has_no_effect_yet_is_a_warning(reading: Any) -> None:
+    found = reading(
+        "engines:\n  memory_mb: 3000\nsessions:\n  store: disk\ntool_integration:\n  search: {type: milvus}\n"
+    )
+    assert found.errors == []
+    assert [(one.line, one.path) for one in found.warnings] == [
+        (2, "engines.memory_mb"),
+        (3, "sessions"),
+        (5, "tool_integration"),
+    ]
+
+
+def test_a_section_that_says_nothing_warns_of_nothing(problems: Any) -> None:
+    assert problems("tool_integration: {}\nsessions: {}\nengines: {command: x}\n") == []
+
+
+def test_a_models_file_that_is_not_there_is_a_warning(reading: Any, problems: Any, tmp_path: Path) -> None:
+    text = "model_store: store\nmodel_registry:\n- {name: a, file: a.gguf}\n- {name: b, file: b.gguf}\n"
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "a.gguf").touch()
+    assert problems(text) == [
+        "moltbot.yaml:4: warning: model_registry[1].file: there is no such file yet: store/b.gguf"
+    ]
+    assert reading(text).errors == []
+
+
+def test_a_plugins_policy_can_be_named_and_a_broken_plugin_is_a_warning(tmp_path: Path) -> None:
+    folder = tmp_path / "plugins"
+    folder.mkdir(mode=0o700)
+    good, bad = folder / "good.py", folder / "bad.py"
+    good.write_text(
+        "from moltbot_edge.api import Struct, policy\n\n"
+        '@policy("first")\nclass First(Struct, frozen=True):\n    n: int\n'
+        "    def __call__(self, candidates, query):\n        return candidates[: self.n]\n"
+    )
+    bad.write_text("import nothing_of_that_name\n")
+    for path in (good, bad):
+        path.chmod(0o600)
+    file = tmp_path / "moltbot.yaml"
+    file.write_text("plugins: {folder: plugins}\nrouter: {policy: first}\n")
+
+    def names(config: Config) -> Known:
+        registry, problems = plugins(config)
+        return known(registry, problems=problems)
+
+    found = read(file, {}, known=names)
+    (warning,), (error,) = found.warnings, found.errors
+    assert (warning.source, warning.line) == (str(bad), 1)
+    assert (error.line, error.path) == (2, "router.policy")
+    assert "n (int, required)" in error.message
