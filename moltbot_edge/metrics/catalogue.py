@@ -54,7 +54,7 @@ class Metrics:
         )
         self.callers_gone = counter(
             "moltbot_callers_gone_total",
-            "Callers that left before their reply was whole, by phase: body, queued, connecting, waiting, streaming.",
+            "Callers that left before their reply was whole, by phase: body, waiting, streaming.",
             "phase",
         )
         self.pings = counter("moltbot_pings_total", "Keep-alive comments sent on silent streams.")

@@ -69,6 +69,12 @@ def test_status_and_blame_agree(error: type[GatewayError]) -> None:
         assert error.retryable
 
 
+@pytest.mark.parametrize(("answered", "retryable"), [(400, False), (422, False), (401, True), (429, True), (500, True)])
+def test_a_refusal_is_tried_elsewhere_unless_the_request_is_at_fault(answered: int, retryable: bool) -> None:
+    refused = UpstreamRefused("it said no", answered=answered, body=b"{}", content_type=b"application/json")
+    assert refused.retryable is retryable
+
+
 @pytest.mark.parametrize("error", leaves())
 def test_an_error_keeps_what_it_was_told(error: type[GatewayError]) -> None:
     raised = made(error)

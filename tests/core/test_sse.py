@@ -23,10 +23,8 @@ def read_in_pieces(pieces: list[bytes]) -> list[bytes]:
     found: list[bytes] = []
     held = b""
     for piece in pieces:
-        held += piece
-        end = sse.whole_events(held)
-        found += sse.data_of(held[:end])
-        held = held[end:]
+        whole, held = sse.parted(held + piece)
+        found += sse.data_of(whole)
     return [*found, *sse.data_of(held)]
 
 
@@ -47,16 +45,16 @@ def test_so_do_single_bytes(stream: bytes) -> None:
 
 @given(STREAMS)
 def test_what_is_whole_ends_in_a_blank_line_and_stays_whole(stream: bytes) -> None:
-    end = sse.whole_events(stream)
-    whole = stream[:end]
-    assert not end or whole.endswith((b"\n\n", b"\r\r", b"\r\n\r\n", b"\n\r\n"))
-    assert sse.whole_events(whole) == end
+    whole, rest = sse.parted(stream)
+    assert whole + rest == stream
+    assert not whole or whole.endswith((b"\n\n", b"\r\r", b"\r\n\r\n", b"\n\r\n"))
+    assert sse.parted(whole) == (whole, b"")
 
 
 @given(EVENTS)
 def test_what_is_written_is_read(events: list[bytes]) -> None:
     stream = b"".join(sse.event(data) + sse.comment("ping") for data in events)
-    assert sse.whole_events(stream) == len(stream)
+    assert sse.parted(stream) == (stream, b"")
     assert list(sse.data_of(stream)) == events
 
 
@@ -64,9 +62,9 @@ def test_what_is_written_is_read(events: list[bytes]) -> None:
 def test_an_event_is_held_until_its_blank_line(end: bytes) -> None:
     event = b"data: one" + end + end
     for size in range(len(event)):
-        assert sse.whole_events(event[:size]) == 0
-    assert sse.whole_events(event) == len(event)
-    assert sse.whole_events(event + b"data: tw") == len(event)
+        assert sse.parted(event[:size]) == (b"", event[:size])
+    assert sse.parted(event) == (event, b"")
+    assert sse.parted(event + b"data: tw") == (event, b"data: tw")
 
 
 def test_the_lines_of_one_event_are_joined() -> None:
