@@ -60,6 +60,7 @@ class Gateway(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 backlog=BACKLOG,
                 timeout_graceful_shutdown=GRACE_S,
                 ssl_certfile=tls and tls.cert,

@@ -23,11 +23,11 @@ class Standing(msgspec.Struct, frozen=True):
     last_seen: float | None = None
 
     def started(self) -> Standing:
-        return msgspec.structs.replace(self, in_flight=self.in_flight + 1)
+        return Standing(self.in_flight + 1, self.answered, self.failed, self.cooling_until, self.last_seen)
 
     def left(self) -> Standing:
         """The caller went away: nothing was learned."""
-        return msgspec.structs.replace(self, in_flight=self.in_flight - 1)
+        return Standing(self.in_flight - 1, self.answered, self.failed, self.cooling_until, self.last_seen)
 
     def ended(self, outcome: Outcome, now: float) -> Standing:
         if outcome.error is None:

@@ -12,15 +12,13 @@ _BLANK_LINE = re.compile(rb"\n\n|\r\n\r\n|\r\r|\n\r\n|\r\n\n")  # an event's end
 _LINE = re.compile(rb"\r\n|\n|\r")
 
 
-def whole_events(data: bytes) -> int:
-    """How many of *data*'s bytes are whole events, the blank line that ends the last of them included."""
-    if data.endswith(b"\n\n"):  # what nearly every chunk of every upstream looks like
-        return len(data)
+def parted(data: bytes) -> tuple[bytes, bytes]:
+    """*data* as its whole events, the blank line that ends the last of them included, and the beginning of the next."""
     end = data.rfind(b"\n\n") + 2
     if b"\r" in data:
         for blank in _BLANK_LINE.finditer(data, max(end - 2, 0)):
             end = blank.end()
-    return end if end > 1 else 0
+    return (data[:end], data[end:]) if end > 1 else (b"", data)
 
 
 def data_of(events: bytes) -> Iterator[bytes]:

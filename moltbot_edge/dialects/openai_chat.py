@@ -108,7 +108,9 @@ class WholeReader(_Reader):
                 return
             return
         said = {
-            key: found for key in ("usage", "timings") if (found := _last_object(tail, key) or _last_object(self._head, key))
+            key: found
+            for key in ("usage", "timings")
+            if (found := _last_object(tail, key) or _last_object(self._head, key))
         }
         try:
             self._keep(msgspec.convert(said, _Said))

@@ -19,6 +19,7 @@ from moltbot_edge.gateway.caller import Caller, Request
 from moltbot_edge.gateway.output import Output
 from moltbot_edge.gateway.relay import relay
 from moltbot_edge.metrics.catalogue import Metrics
+from moltbot_edge.metrics.instruments import Count, Level, Spread
 from moltbot_edge.upstream.chat import Upstreams
 from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import Address
@@ -70,6 +71,7 @@ class Exchange:
         self._chance = chance
         self._turns = dict.fromkeys(catalog.routes, 0)
         self._standings: dict[str, Standing] = {}
+        self._cells: dict[str, _Cells] = {}
 
     async def answer(self, request: Request, caller: Caller) -> None:
         """Answer *caller*, with an error in its dialect where nothing else can be had. Raises nothing of ours.
@@ -117,18 +119,38 @@ class Exchange:
         query = RouteQuery(
             route.alias, len(request.body) // BYTES_PER_TOKEN, request.head.session, turn, self._chance()
         )
-        candidates = [Candidate(one, self._standings.get(one.name, Standing())) for one in route.deployments]
+        candidates = [Candidate(one, self._standings.get(one.name, _FRESH)) for one in route.deployments]
         ready = routing.eligible(candidates, query, self._now())
         return [candidate.deployment for candidate in self._policies[route.alias](ready, query)]
 
     async def _attempt(self, route: Route, deployment: Deployment, request: Request, output: Output) -> None:
         attempt = _Attempt(deployment, request.dialect.reader(request.head.stream), self._now())
         name = deployment.name
-        self._standings[name] = self._standings.get(name, Standing()).started()
-        in_flight = self._metrics.in_flight.cell(name)
-        in_flight.add(1)
+        self._standings[name] = self._standings.get(name, _FRESH).started()
+        cells = self._cells.get(name) or self._fresh_cells(name)
+        cells.in_flight.add(1)
         try:
-            await self._ask(attempt, route, request, output)
+            reply = await self._upstreams.send(
+                deployment,
+                await self._address(deployment) if deployment.upstream.model_file is not None else None,
+                request.dialect.paths[request.path],
+                request.forwarded,
+                with_model(request.body, deployment.model, request.head.model),
+            )
+            attempt.first_byte_s = self._now() - attempt.began
+            own = [(b"x-moltbot-deployment", name.encode()), (b"x-moltbot-policy", route.policy.encode())]
+            limits = self._limits
+            try:
+                await relay(
+                    reply,
+                    output,
+                    attempt.reader,
+                    own,
+                    hold_bytes=limits.reply_hold_bytes,
+                    event_bytes=limits.event_bytes,
+                )
+            finally:
+                reply.close()
         except GatewayError as error:
             self._record(attempt, output.status, error)
             raise
@@ -140,35 +162,23 @@ class Exchange:
         else:
             self._record(attempt, output.status, None)
         finally:
-            in_flight.add(-1)
-
-    async def _ask(self, attempt: _Attempt, route: Route, request: Request, output: Output) -> None:
-        deployment = attempt.deployment
-        reply = await self._upstreams.send(
-            deployment,
-            await self._address(deployment),
-            request.dialect.paths[request.path],
-            request.forwarded,
-            with_model(request.body, deployment.model, request.head.model),
-        )
-        try:
-            attempt.first_byte_s = self._now() - attempt.began
-            await relay(
-                reply,
-                output,
-                attempt.reader,
-                [(b"x-moltbot-deployment", deployment.name.encode()), (b"x-moltbot-policy", route.policy.encode())],
-                hold_bytes=self._limits.reply_hold_bytes,
-                event_bytes=self._limits.event_bytes,
-            )
-        finally:
-            reply.close()
+            cells.in_flight.add(-1)
 
     async def _address(self, deployment: Deployment) -> Address:
-        upstream = deployment.upstream
-        if upstream.model_file is not None:
-            return Address(*await self._engines.ensure_ready(upstream.name))
-        return Address(upstream.host, upstream.port, upstream.scheme == "https")
+        """Where an engine listens, once it does. Raises `EngineFailed`."""
+        return Address(*await self._engines.ensure_ready(deployment.upstream.name))
+
+    def _fresh_cells(self, name: str) -> _Cells:
+        metrics = self._metrics
+        self._cells[name] = cells = _Cells(
+            metrics.in_flight.cell(name),
+            metrics.attempts.cell(name, "ok"),
+            metrics.first_byte_seconds.cell(name),
+            metrics.tokens.cell(name, "input"),
+            metrics.tokens.cell(name, "output"),
+            metrics.tokens.cell(name, "cached"),
+        )
+        return cells
 
     def _record(self, attempt: _Attempt, status: int, error: GatewayError | None) -> None:
         now = self._now()
@@ -184,14 +194,32 @@ class Exchange:
             timings=attempt.reader.timings,
         )
         self._standings[name] = self._standings[name].ended(outcome, now)
-        metrics = self._metrics
-        metrics.attempts.cell(name, outcome.error or "ok").add()
+        cells = self._cells[name]
+        if outcome.error is None:
+            cells.ok.add()
+        else:
+            self._metrics.attempts.cell(name, outcome.error).add()
         if outcome.first_byte_s is not None:
-            metrics.first_byte_seconds.cell(name).observe(outcome.first_byte_s)
-        if outcome.usage is not None:
-            metrics.tokens.cell(name, "input").add(outcome.usage.input_tokens)
-            metrics.tokens.cell(name, "output").add(outcome.usage.output_tokens)
-            metrics.tokens.cell(name, "cached").add(outcome.usage.cached_tokens)
+            cells.first_byte_seconds.observe(outcome.first_byte_s)
+        usage = outcome.usage
+        if usage is not None:
+            cells.input.add(usage.input_tokens)
+            cells.output.add(usage.output_tokens)
+            cells.cached.add(usage.cached_tokens)
+
+
+_FRESH = Standing()
+
+
+class _Cells(msgspec.Struct, frozen=True):
+    """What is counted of one deployment at every request."""
+
+    in_flight: Level
+    ok: Count
+    first_byte_seconds: Spread
+    input: Count
+    output: Count
+    cached: Count
 
 
 class _Attempt(msgspec.Struct):

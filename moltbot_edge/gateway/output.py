@@ -25,6 +25,7 @@ class Output:
     ) -> None:
         self.answering = False
         self._caller = caller
+        self._write = caller.write
         self._request = request
         self._metrics = metrics
         self._ping_after_s = ping_after_s
@@ -32,6 +33,7 @@ class Output:
         self._begun = False
         self._streamed = request.head.stream
         self._ended = False
+        self._quiet = True  # since the last tick
         self._silent_s = 0.0
         self._stalled_s: float | None = None
         self.status = 0
@@ -53,8 +55,8 @@ class Output:
         if not self.answering:
             self.answering = True
             self._request.drop_body()
-        self._silent_s = 0.0
-        return self._caller.write(data)
+        self._quiet = False
+        return self._write(data)
 
     async def drained(self) -> None:
         self._stalled_s = 0.0

@@ -6,6 +6,8 @@ held until it is known to be whole, up to a limit, so that a broken one is an er
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from moltbot_edge.core import sse
 from moltbot_edge.core.dialect import ReplyReader
 from moltbot_edge.core.errors import InvalidReply, TruncatedReply
@@ -26,9 +28,9 @@ SAID_BY_OUTPUT = NOT_PASSED | {b"content-type", b"cache-control", b"x-accel-buff
 Headers = list[tuple[bytes, bytes]]
 
 
-async def relay(
+def relay(
     reply: Reply, output: Output, reader: ReplyReader, own: Headers, *, hold_bytes: int, event_bytes: int
-) -> None:
+) -> Awaitable[None]:
     """Pass *reply* to *output*; *reader* sees it go by. *own* are headers of the gateway's.
 
     Raises what `Reply.pump` raises, and `InvalidReply` for an event longer than *event_bytes*; whether anything
@@ -36,32 +38,27 @@ async def relay(
     """
     kind = reply.header(b"content-type") or b""
     if kind.startswith(b"text/event-stream"):
-        headers = [pair for pair in reply.headers if pair[0].lower() not in SAID_BY_OUTPUT]
-        await _events(reply, output, reader, headers + own, event_bytes)
-    else:
-        headers = [pair for pair in reply.headers if pair[0].lower() not in NOT_PASSED]
-        await _whole(reply, output, reader, headers + own, hold_bytes)
+        headers = [pair for pair in reply.headers if pair[0] not in SAID_BY_OUTPUT]
+        return _events(reply, output, reader, headers + own, event_bytes)
+    headers = [pair for pair in reply.headers if pair[0] not in NOT_PASSED]
+    return _whole(reply, output, reader, headers + own, hold_bytes)
 
 
 async def _events(reply: Reply, output: Output, reader: ReplyReader, headers: Headers, event_bytes: int) -> None:
     held = b""  # the beginning of an event
+    feed = reader.feed
+    write = output.write
 
     def sink(data: bytes) -> bool:
         nonlocal held
-        if held:
-            data = held + data
-        end = sse.whole_events(data)
-        if end == len(data):
-            held = b""
-        else:
-            held = data[end:]
-            data = data[:end]
+        if held or not data.endswith(b"\n\n"):
+            data, held = sse.parted(held + data)
             if not data:
                 return len(held) <= event_bytes
-        reader.feed(data)
+        feed(data)
         if not output.answering:
             output.begin_stream(headers)
-        return output.write(data)
+        return write(data)
 
     while not await reply.pump(sink):
         if len(held) > event_bytes:

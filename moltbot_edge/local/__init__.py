@@ -1,0 +1,11 @@
+"""Models of this board: GGUF files, each served by a supervised ``llama-server`` child.
+
+store       the GGUF files there are, by name
+gguf        what a file says of its model
+board       what machine this is
+profile     the flags that a small board wants, of those that this build knows
+lifecycle   the states of an engine, as a table
+process     one child: its life tied to ours, its last words kept
+health      is it ready, is it busy
+supervisor  owns all engines; carries out what `lifecycle` decides
+"""

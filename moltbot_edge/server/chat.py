@@ -105,4 +105,4 @@ class _Held:
 
 
 def _forwarded(scope: Scope) -> bytes:
-    return b"".join(b"%b: %b\r\n" % pair for pair in scope["headers"] if pair[0] in FORWARDED)
+    return b"".join([b"%b: %b\r\n" % pair for pair in scope["headers"] if pair[0] in FORWARDED])

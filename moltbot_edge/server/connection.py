@@ -44,6 +44,7 @@ Asgi = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Aw
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+CHUNK_HEADS = tuple(b"%x\r\n" % size for size in range(1024))  # nearly every event is shorter than that
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +63,16 @@ class Call:
     """One request and its reply. `gateway.caller.Caller` for the gateway; `receive` and `send` for ASGI."""
 
     def __init__(
-        self, connection: Connection, scope: Scope, content_length: int | None, keep_alive: bool, expects_continue: bool
+        self,
+        connection: Connection,
+        method: str,
+        http_version: str,
+        content_length: int | None,
+        keep_alive: bool,
+        expects_continue: bool,
     ) -> None:
-        self.scope = scope
+        self.method = method
+        self.http_version = http_version
         self.content_length = content_length
         self.keep_alive = keep_alive
         self.body_complete = False
@@ -131,16 +139,16 @@ class Call:
             self.keep_alive = False  # what is left of the body would be taken for the next request
         lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         for name, value in self._connection.default_headers:
-            lines.append(b"%b: %b\r\n" % (name, value))
+            lines += (name, b": ", value, b"\r\n")
         for name, value in headers:
-            lines.append(b"%b: %b\r\n" % (name, value))
+            lines += (name, b": ", value, b"\r\n")
         self._length = length
         self._chunked = False
         if status in (204, 304):
             self._length = 0
         elif length is not None:
             lines.append(b"content-length: %d\r\n" % length)
-        elif self.scope["http_version"] == "1.0":
+        elif self.http_version == "1.0":
             self.keep_alive = False
         else:
             self._chunked = True
@@ -151,9 +159,13 @@ class Call:
         self._head = b"".join(lines)
 
     def write(self, data: bytes) -> bool:
-        if data:
+        connection = self._connection
+        if self._chunked and not self._head and 0 < len(data) < len(CHUNK_HEADS) and not connection.lost:
+            # The hot path: one event, one buffer, one write.
+            connection.transport.write(b"".join((CHUNK_HEADS[len(data)], data, b"\r\n")))
+        elif data:
             self._send(data, b"")
-        return not self._connection.write_paused
+        return not connection.write_paused
 
     def finish(self, data: bytes = b"") -> None:
         self._send(data, LAST_CHUNK if self._chunked else b"")
@@ -171,7 +183,7 @@ class Call:
 
     def _send(self, data: bytes, end: bytes) -> None:
         head, self._head = self._head, b""
-        if self.scope["method"] == "HEAD":
+        if self.method == "HEAD":
             self._length = 0
             data = end = b""
         elif self._chunked and data:
@@ -230,13 +242,15 @@ class Connection(asyncio.BufferedProtocol):
         self._settings = settings
         self._app: Asgi = config.loaded_app
         self._state = server_state
+        self._connections: set[Any] = server_state.connections  # typed there as uvicorn's own protocols
         self._loop = _loop or asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
-        self._transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
         self._calls: deque[Call] = deque()  # the first is being served, the others are pipelined
+        self._pipelined: deque[Scope] = deque()  # of those others; a call does not hold its scope, which holds it
         self._reading_paused = False
         self._lingering = False
-        self._lost = False
+        self.lost = False
         self._silent_s = 0.0
         self._head_s = 0.0
         self._head_bytes = 0
@@ -251,8 +265,8 @@ class Connection(asyncio.BufferedProtocol):
     # asyncio's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's has its members, and is no subclass
-        self._state.connections.add(self)
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's has its members, and is no subclass
+        self._connections.add(self)
         self._settings.ticker.add(self)
         sock: socket.socket | None = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -262,8 +276,8 @@ class Connection(asyncio.BufferedProtocol):
         self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost = True
-        self._state.connections.discard(self)
+        self.lost = True
+        self._connections.discard(self)
         self._settings.ticker.discard(self)
         self._wake_drained()
         for call in self._calls:
@@ -336,6 +350,14 @@ class Connection(asyncio.BufferedProtocol):
         if not raw_path.startswith(b"/"):  # http://host/path, as to a proxy
             raw_path = httptools.parse_url(self._url).path or b"/"
         path = raw_path.decode("latin-1")
+        call = Call(
+            self,
+            self._parser.get_method().decode("ascii"),
+            version,
+            self._content_length,
+            version != "1.0" and self._parser.should_keep_alive(),
+            self._expects_continue,
+        )
         scope: Scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -344,23 +366,18 @@ class Connection(asyncio.BufferedProtocol):
             "client": self._peer,
             "scheme": self._scheme,
             "root_path": "",
-            "method": self._parser.get_method().decode("ascii"),
+            "method": call.method,
             "path": urllib.parse.unquote(path) if "%" in path else path,
             "raw_path": raw_path,
             "query_string": query,
             "headers": self._headers,
+            "extensions": {EXTENSION: call},
         }
-        call = Call(
-            self,
-            scope,
-            self._content_length,
-            version != "1.0" and self._parser.should_keep_alive(),
-            self._expects_continue,
-        )
-        scope["extensions"] = {EXTENSION: call}
         self._calls.append(call)
         if len(self._calls) == 1:
-            self._serve(call)
+            self._serve(call, scope)
+        else:
+            self._pipelined.append(scope)
 
     def on_body(self, body: bytes) -> None:
         self._calls[-1].add_body(body)
@@ -371,15 +388,15 @@ class Connection(asyncio.BufferedProtocol):
     # What a call needs of its connection.
 
     def write(self, data: bytes) -> None:
-        if self._transport is not None and not self._lost:
-            self._transport.write(data)
+        if not self.lost:
+            self.transport.write(data)
 
     def writelines(self, pieces: Iterable[bytes]) -> None:
-        if self._transport is not None and not self._lost:
-            self._transport.writelines(pieces)
+        if not self.lost:
+            self.transport.writelines(pieces)
 
     async def drained(self) -> None:
-        if self.write_paused and not self._lost:
+        if self.write_paused and not self.lost:
             self._drain = self._loop.create_future()
             await self._drain
 
@@ -391,32 +408,30 @@ class Connection(asyncio.BufferedProtocol):
         if not call.keep_alive:
             self._close(linger=not call.body_complete)
         elif self._calls:
-            self._serve(self._calls[0])
+            self._serve(self._calls[0], self._pipelined.popleft())
         else:
             self.resume_reading()
 
     def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        self.transport.abort()
 
     def resume_reading(self) -> None:
-        if self._reading_paused and self._transport is not None and not self._transport.is_closing():
+        if self._reading_paused and not self.transport.is_closing():
             self._reading_paused = False
             self._silent_s = 0.0
-            self._transport.resume_reading()
+            self.transport.resume_reading()
 
     def pause_reading(self) -> None:
-        if not self._reading_paused and self._transport is not None and not self._transport.is_closing():
+        if not self._reading_paused and not self.transport.is_closing():
             self._reading_paused = True
-            self._transport.pause_reading()
+            self.transport.pause_reading()
 
     # The server's side.
 
     def shutdown(self) -> None:
         """No more requests on this connection; the one being served is finished."""
         if not self._calls:
-            if self._transport is not None:
-                self._transport.close()
+            self.transport.close()
             return
         for call in self._calls:
             call.keep_alive = False
@@ -433,21 +448,20 @@ class Connection(asyncio.BufferedProtocol):
             if self._head_s >= settings.head_s:
                 self._refuse(RequestTimeout(f"the request's headers did not arrive in {settings.head_s:g} s"))
         elif not self._calls:
-            if self._silent_s >= KEEP_ALIVE_S and self._transport is not None:
-                self._transport.close()
+            if self._silent_s >= KEEP_ALIVE_S:
+                self.transport.close()
         elif self._silent_s >= settings.head_s and self._calls[0].waits_for_body:
             self._calls[0].end_body(RequestTimeout(f"nothing came of the request's body for {settings.head_s:g} s"))
 
     # In between.
 
-    def _serve(self, call: Call) -> None:
-        call.task = task = self._loop.create_task(self._run(call))
+    def _serve(self, call: Call, scope: Scope) -> None:
+        call.task = task = self._loop.create_task(self._run(call, scope))
         self._state.tasks.add(task)
-        task.add_done_callback(self._state.tasks.discard)
 
-    async def _run(self, call: Call) -> None:
+    async def _run(self, call: Call, scope: Scope) -> None:
         try:
-            await self._app(call.scope, call.receive, call.send)
+            await self._app(scope, call.receive, call.send)
         except asyncio.CancelledError:
             self.abort()
         except GatewayError as error:
@@ -456,23 +470,25 @@ class Connection(asyncio.BufferedProtocol):
             else:
                 self._write_error(call, error)
         except Exception:  # a fault of ours: logged whole, told briefly, and the next request is served
-            log.exception("a request failed: %s %s", call.scope["method"], call.scope["path"])
+            log.exception("a request failed: %s %s", scope["method"], scope["path"])
             if call.started:
                 self.abort()
             else:
                 self._write_error(call, GatewayError("the gateway failed; its log says why"))
         else:
-            if not call.complete and not self._lost:
-                log.error("a request was left without a reply: %s %s", call.scope["method"], call.scope["path"])
+            if not call.complete and not self.lost:
+                log.error("a request was left without a reply: %s %s", scope["method"], scope["path"])
                 self.abort()
+        finally:
+            if call.task is not None:
+                self._state.tasks.discard(call.task)
 
     def _refuse(self, error: GatewayError) -> None:
         """Answer what is no request, after the replies that are due, and end the connection."""
         if self._calls:
             self.abort()  # a reply is on its way, and what follows it cannot be told from nonsense
             return
-        scope: Scope = {"method": "GET", "http_version": "1.1"}
-        call = Call(self, scope, None, False, False)
+        call = Call(self, "GET", "1.1", None, False, False)
         self._calls.append(call)
         self._write_error(call, error)
 
@@ -482,14 +498,14 @@ class Connection(asyncio.BufferedProtocol):
         call.finish(body)
 
     def _close(self, *, linger: bool) -> None:
-        if self._transport is None or self._transport.is_closing():
+        if self.transport.is_closing():
             return
-        if linger and self._transport.can_write_eof():
+        if linger and self.transport.can_write_eof():
             self._lingering = True
             self.resume_reading()
-            self._transport.write_eof()
+            self.transport.write_eof()
         else:
-            self._transport.close()
+            self.transport.close()
 
     def _wake_drained(self) -> None:
         if self._drain is not None and not self._drain.done():

@@ -35,17 +35,21 @@ class Upstreams:
         self._heads: dict[tuple[str, str], bytes] = {}
 
     async def send(
-        self, deployment: Deployment, at: Address, path: str, forwarded: bytes, body: Sequence[Body]
+        self, deployment: Deployment, engine_at: Address | None, path: str, forwarded: bytes, body: Sequence[Body]
     ) -> Reply:
-        """Ask *deployment*, whose upstream is *at*, and come back with the head of a good answer.
+        """Ask *deployment*, an engine at *engine_at*, and come back with the head of a good answer.
 
         *path* is below the base URL; *forwarded* are the caller's header lines, each with its CRLF. Raises
         `UpstreamRefused` for an answer of 400 and up, and what `Pool.send` raises. Close the reply.
         """
+        upstream = deployment.upstream
+        pool = self._pools.get(upstream.name)
+        if pool is None or (engine_at is not None and pool.address != engine_at):
+            pool = self._fresh_pool(upstream, engine_at)
         size = sum(map(len, body))
-        head = b"%b%bContent-Length: %d\r\n\r\n" % (self._head(deployment, at, path), forwarded, size)
-        pieces = [b"".join((head, *body))] if size <= JOINED_BYTES else [head, *body]
-        reply = await self._pool(deployment.upstream, at).send(pieces)
+        fixed = self._heads.get((deployment.name, path)) or self._fresh_head(deployment, pool.address, path)
+        head = b"%b%bContent-Length: %d\r\n\r\n" % (fixed, forwarded, size)
+        reply = await pool.send([b"".join((head, *body))] if size <= JOINED_BYTES else [head, *body])
         if reply.status < 300:
             return reply
         try:
@@ -60,36 +64,33 @@ class Upstreams:
         for pool in self._pools.values():
             pool.close()
 
-    def _pool(self, upstream: Upstream, at: Address) -> Pool:
-        pool = self._pools.get(upstream.name)
-        if pool is not None and pool.address == at:
-            return pool
-        if pool is not None:  # an engine that came back on another port
-            pool.close()
+    def _fresh_pool(self, upstream: Upstream, engine_at: Address | None) -> Pool:
+        before = self._pools.get(upstream.name)
+        if before is not None:  # an engine that came back on another port
+            before.close()
             self._heads.clear()
+        at = engine_at or Address(upstream.host, upstream.port, upstream.scheme == "https")
         if at.tls and self._tls is None:
             self._tls = self._make_tls()
         pool = Pool(upstream.name, at, self._limits, self._ticker, self._buffer, self._tls)
         self._pools[upstream.name] = pool
         return pool
 
-    def _head(self, deployment: Deployment, at: Address, path: str) -> bytes:
-        head = self._heads.get((deployment.name, path))
-        if head is None:
-            upstream = deployment.upstream
-            host = f"[{at.host}]" if ":" in at.host else at.host
-            default_port = 443 if at.tls else 80
-            lines = [
-                f"POST {upstream.base_path}{path} HTTP/1.1",
-                f"Host: {host}" if at.port == default_port else f"Host: {host}:{at.port}",
-                "Content-Type: application/json",
-                "Accept-Encoding: identity",  # what is compressed cannot be counted in passing
-            ]
-            if upstream.api_key is not None:
-                lines.append("{}: {}".format(*self._dialects[upstream.dialect].credentials(upstream.api_key)))
-            lines += [f"{name}: {value}" for name, value in upstream.headers]
-            head = "".join(f"{line}\r\n" for line in lines).encode("latin-1")
-            self._heads[deployment.name, path] = head
+    def _fresh_head(self, deployment: Deployment, at: Address, path: str) -> bytes:
+        upstream = deployment.upstream
+        host = f"[{at.host}]" if ":" in at.host else at.host
+        default_port = 443 if at.tls else 80
+        lines = [
+            f"POST {upstream.base_path}{path} HTTP/1.1",
+            f"Host: {host}" if at.port == default_port else f"Host: {host}:{at.port}",
+            "Content-Type: application/json",
+            "Accept-Encoding: identity",  # what is compressed cannot be counted in passing
+        ]
+        if upstream.api_key is not None:
+            lines.append("{}: {}".format(*self._dialects[upstream.dialect].credentials(upstream.api_key)))
+        lines += [f"{name}: {value}" for name, value in upstream.headers]
+        head = "".join(f"{line}\r\n" for line in lines).encode("latin-1")
+        self._heads[deployment.name, path] = head
         return head
 
 

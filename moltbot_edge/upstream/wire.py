@@ -34,6 +34,8 @@ MAX_HEAD_BYTES = 64 * 1024  # four times what h11 and IIS allow: clouds send lon
 READ_BYTES = 64 * 1024  # one read; also what a paused connection may still hold
 KEEP_ALIVE_IDLE_S, KEEP_ALIVE_EVERY_S, KEEP_ALIVE_PROBES = 30, 10, 3  # a box without power is noticed in a minute
 
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})  # a reply with neither ends with its connection
+
 Sink = Callable[[bytes], bool]
 """Takes a piece of a body; False: no more until the next pump. Must not raise."""
 
@@ -66,7 +68,9 @@ class _ClosedUnanswered(Unreachable):
 
 
 class Reply(asyncio.BufferedProtocol):
-    """One connection, and the reply that is on it now. *headers* are as sent; *status* is 0 until they are complete.
+    """One connection, and the reply that is on it now.
+
+    *headers* have lower-case names; *status* is 0 until they are complete.
 
     Whoever got it from `Pool.send` must `close` it, whatever happened: that frees the connection.
     """
@@ -90,33 +94,30 @@ class Reply(asyncio.BufferedProtocol):
         self._head_bytes = 0
         self._head_done = False
         self._complete = False
+        self._framed = False
         self._until_eof = False
         self._keep_alive = False
         self._paused = False
-        self._error: UpstreamError | None = None
+        self.error: UpstreamError | None = None
         self._silent_s = 0.0
         self._busy_s = 0.0
 
     # What the pool calls.
 
-    def begin(self, pieces: Sequence[Body]) -> None:
-        """Send a request; its head and body leave in one write."""
+    def begin(self, pieces: Sequence[Body]) -> asyncio.Future[None]:
+        """Send a request, head and body in one write. Done once the reply's head is here, or `error` says why not."""
         self._reset()
         self._busy = True
+        woken = self._waiting()
         if self._transport is None or not self.usable:  # it ended while it was handed over
-            self._error = _ClosedUnanswered(f"{self._pool.name} closed the connection")
-            return
+            self.error = _ClosedUnanswered(f"{self._pool.name} closed the connection")
+            self._wake()
+            return woken
         if len(pieces) == 1:
             self._transport.write(pieces[0])
         else:
             self._transport.writelines(pieces)
-
-    async def answered(self) -> None:
-        """Wait for the reply's head."""
-        while not self._head_done:
-            if self._error is not None:
-                raise self._error
-            await self._wait()
+        return woken
 
     @property
     def usable(self) -> bool:
@@ -126,7 +127,7 @@ class Reply(asyncio.BufferedProtocol):
     def reusable(self) -> bool:
         return (
             self._complete
-            and self._error is None
+            and self.error is None
             and not self._until_eof
             and self.usable
             and self._keep_alive
@@ -157,12 +158,12 @@ class Reply(asyncio.BufferedProtocol):
                     return False
             if self._complete:
                 return True
-            if self._error is not None:
-                raise self._error
+            if self.error is not None:
+                raise self.error
             self._resume()
             self._sink = sink
             try:
-                await self._wait()
+                await self._waiting()
             finally:
                 self._sink = None
             if self._paused:
@@ -188,8 +189,9 @@ class Reply(asyncio.BufferedProtocol):
         self._pool.release(self)
 
     def header(self, name: bytes) -> bytes | None:
+        """*name* in lower case."""
         for found, value in self.headers:
-            if found.lower() == name:
+            if found == name:
                 return value
         return None
 
@@ -210,10 +212,10 @@ class Reply(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._silent_s = 0.0
-        if not self._busy or self._complete:
-            self.abort()  # bytes that nobody asked for: 408 before a close, or a broken upstream
-            return
-        if not self._head_done:
+        if not self._head_done or self._complete:
+            if not self._busy or self._complete:
+                self.abort()  # bytes that nobody asked for: 408 before a close, or a broken upstream
+                return
             self._head_bytes += nbytes
             if self._head_bytes > MAX_HEAD_BYTES + READ_BYTES:
                 self._fail(InvalidReply(f"{self._pool.name} sent more than {MAX_HEAD_BYTES} bytes of headers"))
@@ -225,6 +227,13 @@ class Reply(asyncio.BufferedProtocol):
                 self._fail(InvalidReply(f"{self._pool.name} sent invalid HTTP: {error}"))
                 return
             self._until_eof = True  # the reply is whole, but what follows it is not HTTP: not to be used again
+        # The hot path: a stream's event, on its way to the caller before this read returns.
+        chunks = self._chunks
+        if self._sink is not None and len(chunks) == 1 and not self._complete:
+            if not self._sink(chunks.pop()):
+                self._pause()
+                self._wake()
+            return
         self._deliver()
 
     def eof_received(self) -> None:
@@ -232,22 +241,25 @@ class Reply(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
-        if self._busy and not self._complete and self._error is None:
+        if self._busy and not self._complete and self.error is None:
             if self._until_eof and exc is None:
                 self._complete = True
             elif self._head_done:
-                self._error = TruncatedReply(f"{self._pool.name} broke off in the middle of its reply")
+                self.error = TruncatedReply(f"{self._pool.name} broke off in the middle of its reply")
             elif self._head_bytes:
-                self._error = TruncatedReply(f"{self._pool.name} broke off in the middle of its reply's headers")
+                self.error = TruncatedReply(f"{self._pool.name} broke off in the middle of its reply's headers")
             else:
                 why = f": {exc}" if exc is not None else ""
-                self._error = _ClosedUnanswered(f"{self._pool.name} closed the connection without an answer{why}")
+                self.error = _ClosedUnanswered(f"{self._pool.name} closed the connection without an answer{why}")
             self._deliver()
         self._pool.lost(self)
 
     # httptools' side.
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name in FRAMING:
+            self._framed = True
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -256,10 +268,7 @@ class Reply(asyncio.BufferedProtocol):
             return
         self.status = status
         self._head_done = True
-        if status not in (204, 304):
-            self._until_eof = not any(
-                name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self.headers
-            )
+        self._until_eof = not self._framed and status not in (204, 304)
 
     def on_body(self, body: bytes) -> None:
         self._chunks.append(body)
@@ -270,6 +279,7 @@ class Reply(asyncio.BufferedProtocol):
             self._keep_alive = self._parser.should_keep_alive()
         else:
             self.headers.clear()
+            self._framed = False
 
     # In between.
 
@@ -283,7 +293,7 @@ class Reply(asyncio.BufferedProtocol):
         self._busy_s += TICK_S
         if not self._paused:
             self._silent_s += TICK_S
-        if self._complete or self._error is not None:
+        if self._complete or self.error is not None:
             return
         if self._busy_s >= limits.total_s:
             self._fail(UpstreamTimeout(f"{self._pool.name} took longer than {limits.total_s:g} s in all"))
@@ -308,13 +318,13 @@ class Reply(asyncio.BufferedProtocol):
                 self._pause()
                 self._wake()
                 return
-        if self._complete or self._error is not None or (self._head_done and self._sink is None):
+        if self._complete or self.error is not None or (self._head_done and self._sink is None):
             self._wake()
         if self._sink is None and sum(map(len, self._chunks)) > READ_BYTES:
             self._pause()  # nobody pumps right now: the rest waits in the kernel
 
     def _fail(self, error: UpstreamError) -> None:
-        self._error = error
+        self.error = error
         self.abort()
         self._deliver()
 
@@ -333,12 +343,9 @@ class Reply(asyncio.BufferedProtocol):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+    def _waiting(self) -> asyncio.Future[None]:
+        self._waiter = waiter = asyncio.get_running_loop().create_future()
+        return waiter
 
 
 class Pool:
@@ -381,15 +388,16 @@ class Pool:
         reply = await self._acquire()
         while True:
             try:
-                reply.begin(pieces)
-                await reply.answered()
-            except BaseException as error:
-                stale = isinstance(error, _ClosedUnanswered) and reply.served > 0
+                await reply.begin(pieces)
+            except BaseException:
                 reply.close()
-                if not stale:
-                    raise
-            else:
+                raise
+            if reply.error is None:
                 return reply
+            stale = isinstance(reply.error, _ClosedUnanswered) and reply.served > 0
+            reply.close()
+            if not stale:
+                raise reply.error
             self.stale_retries += 1
             reply = await self._connect()
 
