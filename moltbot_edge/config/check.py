@@ -79,14 +79,15 @@ def models(decoded: Decoded, known: Known) -> Found:
 
 
 def _endpoint(endpoint: str) -> Iterator[str]:
+    """Not what was found: it may hold credentials, or a variable's value."""
     try:
         url = urlsplit(endpoint)
         port = url.port
-    except ValueError as error:
-        yield f"expected a URL such as http://box:11434, found {endpoint!r}: {error}"
+    except ValueError:
+        port = 0
+    if port == 0 or not url.hostname:
+        yield "expected a URL such as http://box:11434: a host, and a port from 1 to 65535 if any"
         return
-    if not url.hostname or port == 0:
-        yield f"expected a URL such as http://box:11434, found {endpoint!r}"
     if url.username is not None:
         yield "credentials in a URL are not sent; give them as `api_key`, or as `headers: {Authorization: ...}`"
     if url.query or url.fragment:
@@ -172,13 +173,8 @@ def keys(decoded: Decoded, known: Known) -> Found:
         if decoded.sound(*path, "hash"):
             if not re.fullmatch(r"sha256:[0-9a-f]{64}", key.hash):
                 words = "the secret itself" if key.hash.startswith("sk-") else "something else"
-                yield (
-                    (*path, "hash"),
-                    (
-                        f"expected sha256: and 64 hexadecimal digits, found {words}; "
-                        "`moltbot-edge keys new NAME` prints the line"
-                    ),
-                )
+                line = "`moltbot-edge keys new NAME` prints the line"
+                yield (*path, "hash"), f"expected sha256: and 64 hexadecimal digits, found {words}; {line}"
             elif hashes.setdefault(key.hash, index) != index:
                 yield (*path, "hash"), f"keys[{hashes[key.hash]}] has this hash already: one secret, one key"
         if registry is None or not decoded.sound("aliases"):
@@ -197,13 +193,8 @@ def listening(decoded: Decoded, known: Known) -> Found:
     if re.search(r"[\s/\[\]]", server.host) or (":" in server.host and not _is_address(server.host)):
         yield path, f"expected an address or a host's name such as 127.0.0.1, ::1 or 0.0.0.0, found {server.host!r}"
     elif not is_loopback(server.host) and not decoded.config.keys and decoded.sound("keys"):
-        yield (
-            path,
-            (
-                f"listening on {server.host}, where others on the network can call, needs a key: put the line that "
-                "`moltbot-edge keys new NAME` prints under `keys:`, or set host 127.0.0.1"
-            ),
-        )
+        advice = "put the line that `moltbot-edge keys new NAME` prints under `keys:`, or set host 127.0.0.1"
+        yield path, f"listening on {server.host}, where others on the network can call, needs a key: {advice}"
 
 
 def _is_address(host: str) -> bool:

@@ -124,7 +124,7 @@ class _Walk:
     def struct(self, kind: mi.StructType, table: Table, path: Path) -> Any:
         fields = {field.encode_name: field for field in kind.fields}
         values: dict[str, Any] = {}
-        for name, entry in self.known(kind, table, path).items():
+        for name, entry in self.fields_of(kind, table, path).items():
             default = _default(fields[name])
             if default is NODEFAULT or not self.says_nothing(fields[name].type, entry.node):
                 values[name] = self.named(fields[name].type, entry, (*path, name), default)
@@ -135,12 +135,12 @@ class _Walk:
                 values[name] = _stand_in(field.type)
         return kind.cls(**values)
 
-    def known(self, kind: mi.StructType, table: Table, path: Path) -> dict[str, Entry]:
+    def fields_of(self, kind: mi.StructType, table: Table, path: Path) -> dict[str, Entry]:
         """The entries that are fields. A slip of the pen counts as the field that was meant, and so as one problem."""
         fields = {field.encode_name: field.type for field in kind.fields}
-        known = {name: entry for name, entry in table.entries.items() if name in fields}
+        found = {name: entry for name, entry in table.entries.items() if name in fields}
         if not kind.forbid_unknown_fields:
-            return known
+            return found
         for name, entry in table.entries.items():
             if name in fields:
                 continue
@@ -150,8 +150,8 @@ class _Walk:
             words = f"did you mean `{hint}`?" if hint else f"there are: {', '.join(fields)}"
             self.problems.append(problem((*path, name), entry.place, f"unknown field; {words}"))
             if meant is not None:
-                known.setdefault(meant, entry)
-        return known
+                found.setdefault(meant, entry)
+        return found
 
     def says_nothing(self, kind: mi.Type, node: Node) -> bool:
         """A section whose lines are all comments, or a reference to variables that are there and empty."""

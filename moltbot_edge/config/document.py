@@ -30,7 +30,7 @@ def parse(text: bytes, source: str) -> tuple[Table, list[Problem]]:
     whole = Place(source, 1)
     empty = Table({}, whole)
     if len(text) > MAX_BYTES:
-        return empty, [problem((), whole, f"expected at most {MAX_BYTES} bytes, found {len(text)}")]
+        return empty, [problem((), whole, f"expected at most {MAX_BYTES} bytes, found more")]
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:

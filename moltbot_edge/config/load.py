@@ -121,14 +121,15 @@ def variables() -> dict[str, FieldPath]:
 def _file(path: Path | None) -> tuple[Table, list[Problem]]:
     if path is None:
         return Table({}, Place("defaults")), []
+    from moltbot_edge.config.document import MAX_BYTES, parse  # PyYAML: for those who have a file
+
     source = str(path)
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
         return Table({}, Place(source)), [problem((), Place(source), message)]
-    from moltbot_edge.config.document import parse  # PyYAML: for those who have a file
-
     return parse(text, source)
 
 

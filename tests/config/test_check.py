@@ -45,7 +45,7 @@ def problems(reading: Any, tmp_path: Path) -> Any:
         ),
         (
             "model_registry:\n- name: a\n  endpoint: http://b:x\n",
-            "3: model_registry[0].endpoint: expected a URL such as http://box:11434, found 'http://b:x': Port could",
+            "3: model_registry[0].endpoint: expected a URL such as http://box:11434: a host, and a port",
         ),
         (
             "model_registry: [{name: a, endpoint: 'http://:80'}]",

@@ -95,7 +95,7 @@ def test_a_name_given_twice_is_a_problem_at_the_second_that_names_the_first() ->
         ("a: !!python/object/apply:os.system [ls]\n", "f.yaml:1: a: tags such as tag:yaml.org,2002:python"),
         ("? [a, b]\n: c\n", "f.yaml:1: expected a name before the colon"),
         ("a: {<<: 1}\n", "f.yaml:1: a: expected a section such as *name"),
-        ("x" * MAX_BYTES + ": 1", f"f.yaml:1: expected at most {MAX_BYTES} bytes, found {MAX_BYTES + 3}"),
+        ("x" * MAX_BYTES + ": 1", f"f.yaml:1: expected at most {MAX_BYTES} bytes, found more"),
         (b"a: 1\nb: \xff\n", "f.yaml:2: expected UTF-8 text"),
         ("a: 1\nb: \x07\n", "f.yaml:2: expected UTF-8 text: special characters are not allowed"),
     ],
