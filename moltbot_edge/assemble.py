@@ -56,6 +56,7 @@ class Gateway(uvicorn.Server):
                 loop="uvloop",
                 http=protocol,  # type: ignore[arg-type]  # a factory of protocols, as uvicorn calls it
                 ws="none",
+                interface="asgi3",
                 lifespan="on",
                 log_config=None,
                 access_log=False,
@@ -70,7 +71,12 @@ class Gateway(uvicorn.Server):
         self.catalog = catalog
 
 
-def assemble(config: Config, registry: Registry, stores: Sequence[Path], tls: Callable[[], ssl.SSLContext] = ssl.create_default_context) -> Gateway:
+def assemble(
+    config: Config,
+    registry: Registry,
+    stores: Sequence[Path],
+    tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
+) -> Gateway:
     """Join the parts that *config* names. Raises `kernel.registry.PluginError` for a plug-in that is not right."""
     catalog = catalog_of(config, found_models(stores), stores)
     metrics = Metrics()
@@ -82,7 +88,9 @@ def assemble(config: Config, registry: Registry, stores: Sequence[Path], tls: Ca
     }
     by_path = {path: dialect for dialect in dialects.values() for path in dialect.paths}
     upstreams = Upstreams(dialects, _wire_limits(config.limits), ticker, tls)
-    supervisor = Supervisor(config.engines, _engine_models(config, catalog), log=logging.getLogger("moltbot_edge.local"))
+    supervisor = Supervisor(
+        config.engines, _engine_models(config, catalog), log=logging.getLogger("moltbot_edge.local")
+    )
     exchange = Exchange(
         catalog,
         _policies(config, catalog, registry),
@@ -100,7 +108,10 @@ def assemble(config: Config, registry: Registry, stores: Sequence[Path], tls: Ca
         chance=random.random,
     )
     auth = Auth(
-        [KeyHolder(key.name, bytes.fromhex(key.hash.removeprefix("sha256:")), key.models and tuple(key.models)) for key in config.keys]
+        [
+            KeyHolder(key.name, bytes.fromhex(key.hash.removeprefix("sha256:")), key.models and tuple(key.models))
+            for key in config.keys
+        ]
     )
     limits = config.limits
     budget = BodyBudget(limits.bodies_bytes, limits.body_wait_s, limits.body_waiters)
@@ -117,7 +128,13 @@ def assemble(config: Config, registry: Registry, stores: Sequence[Path], tls: Ca
         ChatEndpoint(by_path, auth, exchange, budget, metrics, limits.body_bytes),
         ModelsEndpoint(catalog, auth, int(time.time())),
         StatusEndpoints(
-            catalog, auth, metrics, budget, upstreams, supervisor.states, lambda: sum(len(one.connections) for one in states)
+            catalog,
+            auth,
+            metrics,
+            budget,
+            upstreams,
+            supervisor.states,
+            lambda: sum(len(one.connections) for one in states),
         ),
         dialects["openai-chat"],
         lifespan,
@@ -142,9 +159,7 @@ def _policies(config: Config, catalog: Catalog, registry: Registry) -> Mapping[s
 
 def _engine_models(config: Config, catalog: Catalog) -> dict[str, EngineModel]:
     args = {model.name: tuple(model.engine_args) for model in config.model_registry}
-    return {
-        name: EngineModel(name, file, args.get(name, ())) for name, file in engine_files(catalog).items()
-    }
+    return {name: EngineModel(name, file, args.get(name, ())) for name, file in engine_files(catalog).items()}
 
 
 def _wire_limits(limits: Limits) -> WireLimits:

@@ -143,9 +143,6 @@ class UpstreamRefused(UpstreamError):
 
 
 def leaves(root: type[GatewayError] = GatewayError) -> list[type[GatewayError]]:
-    """Every error that is raised, in the tree's order."""
-    below = root.__subclasses__()
-    if not below:
-        return [root]
-    found = [leaf for child in below for leaf in leaves(child)]
-    return [root, *found] if root is InvalidRequest else found
+    """Every error of the tree that is raised, in its order."""
+    below = [child for child in root.__subclasses__() if child.__module__ == __name__]
+    return [leaf for child in below for leaf in leaves(child)] if below else [root]

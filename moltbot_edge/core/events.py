@@ -23,7 +23,7 @@ class Timings(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True):
     """How one attempt on one deployment ended, for the scoreboard and the metrics. Seconds throughout.
 
-    *error* is the class name of the error, or None. *first_byte_s* is None when nothing came.
+    *error* is the error's code, or None. *first_byte_s* is None when nothing came.
     """
 
     deployment: str

@@ -34,7 +34,7 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def read_head(body: Body) -> Head:
-    """Raises `InvalidRequest` that names the field at fault."""
+    """Raises `InvalidRequest` that names the field at fault. Text inside the values is not looked at."""
     try:
         wire = _decode(body)
     except msgspec.ValidationError as error:
@@ -46,24 +46,23 @@ def read_head(body: Body) -> Head:
     return Head(wire.model, bool(wire.stream), wire.session)
 
 
-def with_model(body: Body, wanted: str, found: str) -> list[Body]:
+def with_model(body: bytes | bytearray, wanted: str, found: str) -> list[Body]:
     """The same body with *wanted* in place of the top-level model *found*, as pieces to be sent in order.
 
-    Every other byte stays as it is, as long as ``"model":"<found>"`` stands in the body once. Where it stands
-    more often (a tool's schema has such a field) the top level is written anew, its values byte for byte.
+    Every other byte stays as it is where ``"model"`` stands in the body once. Where it may stand again (a tool's
+    schema has such a field, a key is spelt with escapes, a caller says it twice) the top level is written anew,
+    each key once and its value byte for byte: what was checked against a key's models is what the upstream reads.
     """
-    if wanted == found:
-        return [body]
-    name = msgspec.json.encode(wanted)
-    # Inside a JSON string the quotes would be escaped, so this can only match a key and its value.
-    places = re.finditer(rb'"model"\s*:\s*(' + re.escape(msgspec.json.encode(found)) + rb")", body)
-    first = next(places, None)
-    if first is not None and next(places, None) is None:
-        start, end = first.span(1)
-        view = memoryview(body)
-        return [view[:start], name, view[end:]]
+    # Inside a JSON string the quotes would be escaped, so this is a key or a value. \\u006x are its letters.
+    if body.count(b'"model"') == 1 and b"\\u006" not in body:
+        if wanted == found:
+            return [body]
+        place = re.search(rb'"model"\s*:\s*(' + re.escape(msgspec.json.encode(found)) + rb")", body)
+        if place is not None:
+            view = memoryview(body)
+            return [view[: place.start(1)], msgspec.json.encode(wanted), view[place.end(1) :]]
     fields = _decode_fields(body)
-    fields["model"] = msgspec.Raw(name)
+    fields["model"] = msgspec.Raw(msgspec.json.encode(wanted))
     return [msgspec.json.encode(fields)]
 
 

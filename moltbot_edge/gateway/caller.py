@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from moltbot_edge.core.dialect import Dialect
-from moltbot_edge.core.head import Body, Head
+from moltbot_edge.core.head import Head
 
 HeaderLines = Iterable[tuple[bytes, bytes]]
 
@@ -42,7 +42,7 @@ class Request(msgspec.Struct):
     dialect: Dialect
     path: str
     head: Head
-    body: Body
+    body: bytes | bytearray
     forwarded: bytes = b""
     on_drop: Callable[[], None] | None = None
 

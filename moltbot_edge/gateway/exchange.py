@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -10,7 +11,7 @@ import msgspec
 from moltbot_edge.core import routing
 from moltbot_edge.core.catalog import Catalog, Deployment, Route
 from moltbot_edge.core.dialect import ReplyReader
-from moltbot_edge.core.errors import GatewayError
+from moltbot_edge.core.errors import GatewayError, Overloaded
 from moltbot_edge.core.events import Outcome
 from moltbot_edge.core.head import with_model
 from moltbot_edge.core.routing import Candidate, Policy, RouteQuery
@@ -20,9 +21,11 @@ from moltbot_edge.gateway.output import Output
 from moltbot_edge.gateway.relay import relay
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.metrics.instruments import Count, Level, Spread
-from moltbot_edge.upstream.chat import Upstreams
+from moltbot_edge.upstream.chat import Upstreams, refusal
 from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import Address
+
+log = logging.getLogger(__name__)
 
 BYTES_PER_TOKEN = 4  # of a JSON body with English text; calibrated per model by the scoreboard to come
 
@@ -89,7 +92,15 @@ class Exchange:
         alias = request.head.model
         self._ticker.add(output)
         try:
-            await self._attempts(self.catalog.route(alias), request, output)
+            route = self.catalog.route(alias)
+            order = self._order(route, request)[: route.attempts]
+            for position, deployment in enumerate(order, 1):
+                try:
+                    await self._attempt(route, deployment, request, output)
+                    break
+                except GatewayError as error:
+                    if output.answering or not error.retryable or position == len(order):
+                        raise
         except GatewayError as error:
             output.fail(error)
             if alias not in self.catalog.routes:
@@ -101,16 +112,6 @@ class Exchange:
             metrics.requests.cell(request.dialect.name, alias, str(output.status or 499)).add()
             metrics.request_seconds.cell(alias).observe(self._now() - began)
 
-    async def _attempts(self, route: Route, request: Request, output: Output) -> None:
-        order = self._order(route, request)[: route.attempts]
-        for position, deployment in enumerate(order, 1):
-            try:
-                await self._attempt(route, deployment, request, output)
-                return
-            except GatewayError as error:
-                if output.answering or not error.retryable or position == len(order):
-                    raise
-
     def _order(self, route: Route, request: Request) -> Sequence[Deployment]:
         if len(route.deployments) == 1:
             return route.deployments
@@ -121,7 +122,14 @@ class Exchange:
         )
         candidates = [Candidate(one, self._standings.get(one.name, _FRESH)) for one in route.deployments]
         ready = routing.eligible(candidates, query, self._now())
-        return [candidate.deployment for candidate in self._policies[route.alias](ready, query)]
+        try:
+            order = [candidate.deployment for candidate in self._policies[route.alias](ready, query)]
+        except Exception:  # a plug-in's fault must not cost an answer: its log says so, and the order stays as it was
+            log.exception("the policy %r failed for %r", route.policy, route.alias)
+            return [candidate.deployment for candidate in ready]
+        if not order:
+            raise Overloaded(f"the policy {route.policy!r} leaves no deployment of {route.alias!r} to ask")
+        return order
 
     async def _attempt(self, route: Route, deployment: Deployment, request: Request, output: Output) -> None:
         attempt = _Attempt(deployment, request.dialect.reader(request.head.stream), self._now())
@@ -130,22 +138,26 @@ class Exchange:
         cells = self._cells.get(name) or self._fresh_cells(name)
         cells.in_flight.add(1)
         try:
-            reply = await self._upstreams.send(
+            upstream = deployment.upstream
+            pool, pieces = self._upstreams.request(
                 deployment,
-                await self._address(deployment) if deployment.upstream.model_file is not None else None,
+                await self._engine_address(upstream.name) if upstream.model_file is not None else None,
                 request.dialect.paths[request.path],
                 request.forwarded,
                 with_model(request.body, deployment.model, request.head.model),
             )
-            attempt.first_byte_s = self._now() - attempt.began
-            own = [(b"x-moltbot-deployment", name.encode()), (b"x-moltbot-policy", route.policy.encode())]
-            limits = self._limits
+            reply = await pool.send(pieces)
+            del pieces
             try:
+                if reply.status >= 300:
+                    raise await refusal(deployment, reply)
+                attempt.first_byte_s = self._now() - attempt.began
+                limits = self._limits
                 await relay(
                     reply,
                     output,
                     attempt.reader,
-                    own,
+                    [(b"x-moltbot-deployment", name.encode()), (b"x-moltbot-policy", route.policy.encode())],
                     hold_bytes=limits.reply_hold_bytes,
                     event_bytes=limits.event_bytes,
                 )
@@ -164,9 +176,9 @@ class Exchange:
         finally:
             cells.in_flight.add(-1)
 
-    async def _address(self, deployment: Deployment) -> Address:
+    async def _engine_address(self, name: str) -> Address:
         """Where an engine listens, once it does. Raises `EngineFailed`."""
-        return Address(*await self._engines.ensure_ready(deployment.upstream.name))
+        return Address(*await self._engines.ensure_ready(name))
 
     def _fresh_cells(self, name: str) -> _Cells:
         metrics = self._metrics
@@ -188,7 +200,7 @@ class Exchange:
             status=status,
             duration_s=now - attempt.began,
             first_byte_s=attempt.first_byte_s,
-            error=None if error is None else error.code,
+            error=None if error is None else error.code or error.kind,
             retry_after_s=None if error is None else error.retry_after_s,
             usage=attempt.reader.usage,
             timings=attempt.reader.timings,

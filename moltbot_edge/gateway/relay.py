@@ -75,6 +75,12 @@ async def _events(reply: Reply, output: Output, reader: ReplyReader, headers: He
 
 
 async def _whole(reply: Reply, output: Output, reader: ReplyReader, headers: Headers, hold_bytes: int) -> None:
+    body = reply.whole()
+    if body is not None:
+        reader.feed(body)
+        reader.end()
+        output.whole(reply.status, headers, body)
+        return
     held: list[bytes] = []
     size = 0
 

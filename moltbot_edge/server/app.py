@@ -41,16 +41,15 @@ class App:
             lifespan=lifespan,
         )
 
-    async def __call__(
+    def __call__(
         self,
         scope: Scope,
         receive: Callable[[], Awaitable[Message]],
         send: Callable[[Message], Awaitable[None]],
-    ) -> None:
+    ) -> Awaitable[None]:
         if scope["type"] == "http" and scope["path"] in self._chat_paths:
-            await self._chat(scope)
-        else:
-            await self._rest(scope, receive, send)
+            return self._chat(scope)
+        return self._rest(scope, receive, send)
 
 
 def _said_in(dialect: Dialect) -> Callable[[Request, Exception], Response]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.errors import BodyTooLarge, GatewayError, MethodNotAllowed
-from moltbot_edge.core.head import Body, read_head
+from moltbot_edge.core.head import read_head
 from moltbot_edge.gateway.caller import Request
 from moltbot_edge.gateway.exchange import Exchange
 from moltbot_edge.gateway.output import write_error
@@ -46,7 +46,11 @@ class ChatEndpoint:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{scope['path']} takes POST, not {scope['method']}")
             holder = self._auth.holder(scope["headers"])
-            body = await self._body(call, held)
+            length = call.content_length
+            if call.body_complete and length is not None and length <= self._body_bytes and held.took(length):
+                body: bytes | bytearray = call.body_so_far()  # nearly every request: it came in one read with its head
+            else:
+                body = await self._body(call, held)
             head = read_head(body)
             holder.check_may_use(head.model)
         except GatewayError as error:
@@ -62,7 +66,7 @@ class ChatEndpoint:
         del body  # the request's alone, so that dropping it frees it
         await self._exchange.answer(request, call)
 
-    async def _body(self, call: Call, held: _Held) -> Body:
+    async def _body(self, call: Call, held: _Held) -> bytes | bytearray:
         """The whole body. Room for it is taken before it is read, in pieces where its length was not said."""
         length = call.content_length
         if length is not None:
@@ -93,6 +97,12 @@ class _Held:
     def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
         self._size = 0
+
+    def took(self, size: int) -> bool:
+        if not self._budget.took(size):
+            return False
+        self._size += size
+        return True
 
     async def take(self, size: int) -> None:
         await self._budget.take(size)

@@ -105,6 +105,9 @@ class Call:
             self._connection.resume_reading()
             self._body_waiter = asyncio.get_running_loop().create_future()
             await self._body_waiter
+        return self.body_so_far()
+
+    def body_so_far(self) -> bytes:
         data = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
         return data

@@ -20,10 +20,16 @@ class BodyBudget:
         self._most_waiting = waiters
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    def took(self, size: int) -> bool:
+        """Take *size* where that needs no waiting. What was taken is to be given back."""
+        if self._waiting or self.held_bytes + size > self.limit_bytes:
+            return False
+        self.held_bytes += size
+        return True
+
     async def take(self, size: int) -> None:
-        """Raises `Overloaded` when the line is full or moves too slowly. What was taken is to be given back."""
-        if not self._waiting and self.held_bytes + size <= self.limit_bytes:
-            self.held_bytes += size
+        """Raises `Overloaded` when the line is full or moves too slowly."""
+        if self.took(size):
             return
         if len(self._waiting) >= self._most_waiting:
             raise Overloaded("too many requests wait to send their bodies", retry_after_s=RETRY_AFTER_S)

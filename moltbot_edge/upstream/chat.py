@@ -34,13 +34,12 @@ class Upstreams:
         self._pools: dict[str, Pool] = {}
         self._heads: dict[tuple[str, str], bytes] = {}
 
-    async def send(
+    def request(
         self, deployment: Deployment, engine_at: Address | None, path: str, forwarded: bytes, body: Sequence[Body]
-    ) -> Reply:
-        """Ask *deployment*, an engine at *engine_at*, and come back with the head of a good answer.
+    ) -> tuple[Pool, list[Body]]:
+        """What to send to *deployment*, an engine at *engine_at*, and the pool to send it with.
 
-        *path* is below the base URL; *forwarded* are the caller's header lines, each with its CRLF. Raises
-        `UpstreamRefused` for an answer of 400 and up, and what `Pool.send` raises. Close the reply.
+        *path* is below the base URL; *forwarded* are the caller's header lines, each with its CRLF.
         """
         upstream = deployment.upstream
         pool = self._pools.get(upstream.name)
@@ -49,13 +48,7 @@ class Upstreams:
         size = sum(map(len, body))
         fixed = self._heads.get((deployment.name, path)) or self._fresh_head(deployment, pool.address, path)
         head = b"%b%bContent-Length: %d\r\n\r\n" % (fixed, forwarded, size)
-        reply = await pool.send([b"".join((head, *body))] if size <= JOINED_BYTES else [head, *body])
-        if reply.status < 300:
-            return reply
-        try:
-            raise await _refusal(deployment, reply)
-        finally:
-            reply.close()
+        return pool, [b"".join((head, *body))] if size <= JOINED_BYTES else [head, *body]
 
     def pools(self) -> Iterator[Pool]:
         return iter(self._pools.values())
@@ -94,7 +87,8 @@ class Upstreams:
         return head
 
 
-async def _refusal(deployment: Deployment, reply: Reply) -> UpstreamRefused | InvalidReply:
+async def refusal(deployment: Deployment, reply: Reply) -> UpstreamRefused | InvalidReply:
+    """The error that an answer of 300 and up is. The reply stays the caller's to close."""
     if reply.status < 400:
         target = (reply.header(b"location") or b"nowhere").decode("latin-1")
         return InvalidReply(f"{deployment.name} redirects to {target}: set its endpoint to where it really is")

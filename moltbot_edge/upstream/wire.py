@@ -183,6 +183,14 @@ class Reply(asyncio.BufferedProtocol):
         await self.pump(keep)
         return b"".join(pieces)
 
+    def whole(self) -> bytes | None:
+        """The body, where all of it has come already."""
+        if not self._complete or self.error is not None:
+            return None
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        return data
+
     def close(self) -> None:
         """Give the connection back: kept where the reply was read to its end, else closed at once, which is
         what makes an engine stop generating."""
@@ -385,7 +393,7 @@ class Pool:
         `UpstreamTimeout`, `InvalidReply`, `TruncatedReply`, or `Overloaded` when the line is full or too slow.
         Cancelled, it closes the connection: the upstream sees its client leave.
         """
-        reply = await self._acquire()
+        reply = self._kept() or await self._acquire()
         while True:
             try:
                 await reply.begin(pieces)
@@ -438,13 +446,17 @@ class Pool:
             if not waiter.done():
                 waiter.set_exception(Unreachable(f"{self.name} is gone"))
 
-    async def _acquire(self) -> Reply:
+    def _kept(self) -> Reply | None:
+        """The connection used last, as it is the least likely to be stale."""
         while self._idle:
             reply = self._idle.pop()
             if reply.usable:
                 self._busy.add(reply)
                 return reply
             self._ticker.discard(reply)
+        return None
+
+    async def _acquire(self) -> Reply:
         if len(self._busy) + self._opening < self.limits.connections:
             return await self._connect()
         if len(self._waiting) >= self.limits.queue:
