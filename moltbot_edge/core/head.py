@@ -12,7 +12,7 @@ import msgspec
 
 from moltbot_edge.core.errors import InvalidRequest
 
-Body = bytes | bytearray | memoryview
+Body = bytes | bytearray | memoryview  # a piece of one on its way out
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ _decode = msgspec.json.Decoder(_Wire).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def read_head(body: Body) -> Head:
+def read_head(body: bytes | bytearray) -> Head:
     """Raises `InvalidRequest` that names the field at fault. Text inside the values is not looked at."""
     try:
         wire = _decode(body)
