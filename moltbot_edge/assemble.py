@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import random
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -44,9 +45,17 @@ log = logging.getLogger(__name__)
 
 
 class Gateway(uvicorn.Server):
-    """The joined parts, ready to serve. `catalog` is what callers can ask for."""
+    """The joined parts, ready to serve. `catalog` is what callers can ask for, `stores` where its files were sought."""
 
-    def __init__(self, config: Config, catalog: Catalog, app: App, protocol: Callable[..., Connection]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        catalog: Catalog,
+        stores: Sequence[Path],
+        app: App,
+        protocol: Callable[..., Connection],
+        on_started: Callable[[Gateway, str], None],
+    ) -> None:
         tls = config.server.tls
         super().__init__(
             uvicorn.Config(
@@ -64,20 +73,35 @@ class Gateway(uvicorn.Server):
                 proxy_headers=False,
                 backlog=BACKLOG,
                 timeout_graceful_shutdown=GRACE_S,
-                ssl_certfile=tls and tls.cert,
-                ssl_keyfile=tls and tls.key,
+                ssl_certfile=tls.cert if tls is not None else None,
+                ssl_keyfile=tls.key if tls is not None else None,
             )
         )
         self.catalog = catalog
+        self.stores = tuple(stores)
+        self.needs_key = bool(config.keys)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+            self._on_started(self, f"{'https' if self.config.is_ssl else 'http'}://{shown}:{port}")
 
 
 def assemble(
     config: Config,
     registry: Registry,
     stores: Sequence[Path],
+    *,
+    on_started: Callable[[Gateway, str], None] = lambda gateway, url: None,
     tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
 ) -> Gateway:
-    """Join the parts that *config* names. Raises `kernel.registry.PluginError` for a plug-in that is not right."""
+    """Join the parts that *config* names. Raises `kernel.registry.PluginError` for a plug-in that is not right.
+
+    *on_started* is told the URL once callers can come. *tls* makes the context for upstreams, when one needs it.
+    """
     catalog = catalog_of(config, found_models(stores), stores)
     metrics = Metrics()
     ticker = Ticker()
@@ -109,7 +133,11 @@ def assemble(
     )
     auth = Auth(
         [
-            KeyHolder(key.name, bytes.fromhex(key.hash.removeprefix("sha256:")), key.models and tuple(key.models))
+            KeyHolder(
+                key.name,
+                bytes.fromhex(key.hash.removeprefix("sha256:")),
+                None if key.models is None else tuple(key.models),
+            )
             for key in config.keys
         ]
     )
@@ -142,7 +170,7 @@ def assemble(
     settings = ConnectionSettings(
         ticker, memoryview(bytearray(READ_BYTES)), limits.head_s, limits.callers, dialects["openai-chat"]
     )
-    gateway = Gateway(config, catalog, app, functools.partial(Connection, settings))
+    gateway = Gateway(config, catalog, stores, app, functools.partial(Connection, settings), on_started)
     states.append(gateway.server_state)
     return gateway
 

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from moltbot_edge.config.problem import Problem
-from moltbot_edge.config.schema import Config
+from moltbot_edge.config.schema import Alias, Config
 from moltbot_edge.kernel.discover import Found, in_entry_points, in_folder
-from moltbot_edge.kernel.registry import PluginClash, PluginError, Registry, WrongOptions
+from moltbot_edge.kernel.registry import BUILTINS, PluginClash, PluginError, Registry, WrongOptions
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -29,14 +29,30 @@ class Known(msgspec.Struct, frozen=True):
 
 
 def plugins(config: Config) -> tuple[Registry, list[Problem]]:
-    """The built-ins, the folder's and the installed ones; and what is wrong with any. Runs the plug-ins' code."""
+    """The built-ins, the folder's and the installed ones; and what is wrong with any. Runs the plug-ins' code.
+
+    The installed ones are looked for only where the others lack a name: reading what is installed takes longer
+    than everything else at the start.
+    """
     found = in_folder(Path(config.plugins.folder)) if config.plugins.folder is not None else Found()
-    found += in_entry_points()
+    own = {(one.kind, one.name) for one in found.plugins}
+    wanted = {("policy", name) for name in _policies(config)} | {("dialect", name) for name in _dialects(config)}
+    if any(name not in BUILTINS.get(kind, {}) for kind, name in wanted - own):
+        found += in_entry_points()
     problems = [Problem("plugins", one.line, one.message, one.origin, warning=True) for one in found.problems]
     try:
         return Registry(found.plugins), problems
     except PluginClash as error:
         return Registry(), [*problems, Problem("plugins", None, str(error))]
+
+
+def _policies(config: Config) -> set[str]:
+    aliases = (alias.policy for alias in config.aliases.values() if isinstance(alias, Alias))
+    return {config.router.policy, *(policy for policy in aliases if policy is not None)}
+
+
+def _dialects(config: Config) -> set[str]:
+    return {model.type for model in config.model_registry} - {"auto"}
 
 
 def known(

@@ -1,0 +1,112 @@
+"""``moltbot-edge serve``: the gateway, until it is told to stop."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import resource
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from moltbot_edge import __version__
+from moltbot_edge.assemble import Gateway, assemble
+from moltbot_edge.config.known import Known, known, plugins
+from moltbot_edge.config.load import Reading, find_config, model_stores, read
+from moltbot_edge.config.schema import Config
+from moltbot_edge.kernel.registry import PluginError, Registry
+from moltbot_edge.local.store import found_models
+
+EPILOG = """\b
+Examples:
+  moltbot-edge serve
+  moltbot-edge serve --config /etc/moltbot/moltbot.yaml
+  moltbot-edge serve --port 9090
+
+Without --config: $MOLTBOT_EDGE_CONFIG, ./moltbot.yaml or /etc/moltbot/moltbot.yaml, else the defaults."""
+
+QUESTION = "What is the capital of France? Answer in one sentence."
+
+log = logging.getLogger(__name__)
+
+
+@click.command(epilog=EPILOG)
+@click.option("--config", "file", type=click.Path(path_type=Path), help="The configuration, a YAML file.")
+@click.option("--host", help="Address to listen on, instead of the configuration's; off loopback keys are required.")
+@click.option("--port", help="Port to listen on, instead of the configuration's; 0 lets the system choose.")
+@click.pass_context
+def serve(ctx: click.Context, file: Path | None, host: str | None, port: str | None) -> None:
+    """Serve every model of the configuration, and the GGUF files found, until SIGTERM or Ctrl-C.
+
+    A reply under way is finished before the gateway ends; a second Ctrl-C does not wait for it.
+    """
+    path = find_config(file, os.environ)
+    asked = {"server.host": host, "server.port": port}
+    reading, registry = _read(path, {name: value for name, value in asked.items() if value is not None})
+    for problem in reading.problems:
+        click.echo(str(problem), err=True)
+    if reading.errors:
+        click.echo(f"not started: {path or 'the configuration'} has to be put right first", err=True)
+        ctx.exit(1)
+    _log_to_stderr(reading.config)
+    _raise_open_file_limit()
+    try:
+        gateway = assemble(reading.config, registry, model_stores(reading.config, path), on_started=_greet)
+    except PluginError as error:
+        click.echo(f"not started: {error}", err=True)
+        ctx.exit(1)
+    # What exists now stays until the end: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    gateway.run()
+    if not gateway.started:
+        ctx.exit(1)
+
+
+def _read(path: Path | None, settings: dict[str, str]) -> tuple[Reading, Registry]:
+    registry = Registry()
+
+    def names(config: Config) -> Known:
+        nonlocal registry
+        registry, problems = plugins(config)
+        return known(registry, found_models(model_stores(config, path)), problems)
+
+    return read(path, os.environ, settings=settings, known=names), registry
+
+
+def _greet(gateway: Gateway, url: str) -> None:
+    """The three lines that a person pastes, on standard output; the log goes to the other."""
+    names = list(gateway.catalog.routes)
+    if not names:
+        click.echo(f"moltbot-edge {__version__} listens on {url}, and has no model yet: put a GGUF file into one of")
+        click.echo(f"  {', '.join(map(str, gateway.stores))}")
+        click.echo("or add a machine to model_registry (`moltbot-edge check --help`), and start again.")
+        return
+    listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    body = json.dumps({"model": names[0], "stream": True, "messages": [{"role": "user", "content": QUESTION}]})
+    key = " -H 'Authorization: Bearer KEY'" if gateway.needs_key else ""
+    click.echo(f"moltbot-edge {__version__} serves {listed}")
+    click.echo(f"  try it    curl -N {url}/v1/chat/completions{key} -d {shlex.quote(body)}")
+    click.echo(f"  base URL  {url}/v1  (for an OpenAI SDK; {'a key of yours' if key else 'any text'} as the API key)")
+    click.echo(f"  metrics   {url}/metrics")
+    sys.stdout.flush()
+
+
+def _log_to_stderr(config: Config) -> None:
+    # systemd's journal puts the time before each line itself.
+    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    logging.basicConfig(
+        level=config.server.log_level.upper(), format=f"{stamp}%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its greetings are said better above
+
+
+def _raise_open_file_limit() -> None:
+    """To what the system allows: a caller and its upstream are two files, and the usual soft limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
