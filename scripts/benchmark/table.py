@@ -134,7 +134,8 @@ def table(rows: Sequence[Row], go: str) -> str:
     """*go* names the row that the others are compared with. The best of a column has a star."""
     measured = [row for row in rows if isinstance(row, Measured)]
     reference = next((row for row in measured if row.name == go), None)
-    lines = [("", *(column.heading[0] for column in COLUMNS)), ("", *(column.heading[1] for column in COLUMNS))]
+    # Each cell ends with a star or a blank, so that the digits stay in line.
+    lines = [("", *(f"{column.heading[line]} " for column in COLUMNS)) for line in (0, 1)]
     best = [_best(column, measured) for column in COLUMNS]
     for row in measured:
         cells = (
@@ -143,6 +144,7 @@ def table(rows: Sequence[Row], go: str) -> str:
         )
         lines.append((row.name, *cells))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths[0] = max(len(row.name) for row in rows)
     drawn = {line[0]: _line(line, widths) for line in lines[2:]}
     body = [
         drawn[row.name] if isinstance(row, Measured) else _line((row.name,), widths) + f"  {row.why}" for row in rows

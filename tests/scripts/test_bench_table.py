@@ -82,6 +82,13 @@ def test_a_target_that_is_not_there_says_why_in_its_place() -> None:
     assert lines[1].endswith("not installed")
 
 
+def test_columns_stay_in_line_below_a_long_name_that_is_absent() -> None:
+    rows: list[Row] = [Absent("a-very-long-name", "not here"), measured("go", START=(5.0,))]
+    heading_line, _, absent, go = table(rows, "go").splitlines()
+    assert heading_line.rindex("start") + len("start") == len(go)
+    assert absent == "a-very-long-name  not here"
+
+
 def test_a_table_of_absent_targets_is_still_a_table() -> None:
     assert "not in --quick" in table([Absent("litellm", "not in --quick")], "go")
 
