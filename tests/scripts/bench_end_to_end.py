@@ -55,7 +55,7 @@ def test_a_run_that_is_broken_off_leaves_no_process(number: signal.Signals) -> N
 def test_two_runs_at_once_are_refused() -> None:
     with subprocess.Popen([BENCH, "--only", "go"], stderr=subprocess.PIPE, text=True) as first:
         assert first.stderr is not None
-        first.stderr.readline()
+        next(line for line in first.stderr if "go: start" in line)
         second = subprocess.run([BENCH, "--only", "go"], capture_output=True, text=True, check=False)
         first.terminate()
     assert second.returncode == 1
