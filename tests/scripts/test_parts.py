@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from pathlib import Path
+
+import parts
+import pytest
+from supply import build
+from supply.machine import Machine, this_machine
+
+SAPPHIRE_RAPIDS = Machine(
+    "x86_64", glibc=(2, 36), cpu=parts.ENGINE_CPU | {"sse4_2", "avx"}, cores=2, memory_bytes=8 << 30
+)
+N100 = dataclasses.replace(SAPPHIRE_RAPIDS, cpu=frozenset({"sse4_2", "avx", "avx2", "fma", "f16c", "bmi2"}))
+CELERON = dataclasses.replace(N100, cpu=frozenset({"sse4_2"}))
+PI_4 = Machine("aarch64", glibc=(2, 36), cpu=frozenset({"fp", "asimd", "crc32"}), cores=4, memory_bytes=1 << 30)
+PI_5 = dataclasses.replace(PI_4, cpu=PI_4.cpu | {"asimddp", "asimdhp"}, memory_bytes=8 << 30)
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder of the PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def program(path: Path, script: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("machine", "why_not"),
+    [
+        (SAPPHIRE_RAPIDS, None),
+        (PI_5, "no llama-server is published for aarch64"),
+        (N100, "needs a processor with avx512_bf16, avx512_vnni"),
+        (dataclasses.replace(SAPPHIRE_RAPIDS, glibc=(2, 31)), "needs glibc 2.35, and this system has glibc 2.31"),
+        (dataclasses.replace(SAPPHIRE_RAPIDS, glibc=None), "this system has another C library"),
+    ],
+)
+def test_the_published_engine_is_offered_only_where_it_runs(machine: Machine, why_not: str | None) -> None:
+    found = parts.misfit(machine)
+    assert found == why_not if why_not is None else why_not in str(found)
+
+
+@pytest.mark.parametrize("machine", [PI_4, N100])
+def test_where_nobody_is_there_to_be_asked_the_command_is_told(machine: Machine, tmp_path: Path, path: Path) -> None:
+    with pytest.raises(parts.Unobtainable) as told:
+        parts.engine(shelf=tmp_path / "shelf", machine=machine)
+    assert "scripts/parts.py engine --yes" in str(told.value)
+    assert "20 minutes" in str(told.value)
+    assert not (tmp_path / "shelf").exists()
+
+
+def test_a_build_without_its_tools_names_their_packages(tmp_path: Path, path: Path) -> None:
+    with pytest.raises(parts.Unobtainable, match=r"sudo apt install cmake ninja-build gcc g\+\+"):
+        parts.engine(yes=True, shelf=tmp_path / "shelf", machine=PI_4)
+
+
+def test_an_engine_on_the_path_is_used(tmp_path: Path, path: Path) -> None:
+    there = program(path / "llama-server", "echo version: 1")
+    assert parts.engine(shelf=tmp_path / "shelf", machine=PI_4) == there
+
+
+def test_an_engine_on_the_path_that_does_not_run_is_passed_over(
+    tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program(path / "llama-server", "kill -ILL $$")
+    with pytest.raises(parts.Unobtainable):
+        parts.engine(shelf=tmp_path / "shelf", machine=PI_4)
+    assert "does not run: killed by SIGILL" in capsys.readouterr().err
+
+
+def test_the_engine_that_was_named_is_used_or_nothing(tmp_path: Path, path: Path) -> None:
+    program(path / "llama-server", "echo version: 1")
+    mine = program(tmp_path / "mine", "echo version: 2")
+    assert parts.engine(str(mine)) == mine
+    program(mine, "echo no such instruction >&2; exit 1")
+    with pytest.raises(parts.Unobtainable, match="no such instruction"):
+        parts.engine(str(mine))
+    with pytest.raises(parts.Unobtainable, match="no engine at 'nowhere'"):
+        parts.engine("nowhere")
+
+
+def test_an_engine_that_was_built_before_is_used(tmp_path: Path, path: Path) -> None:
+    built = tmp_path / f"llama-server-{parts.ENGINE_SOURCE.version}" / "llama-server"
+    built.parent.mkdir()
+    program(built, "echo version: 1")
+    assert parts.engine(shelf=tmp_path, machine=PI_4) == built
+
+
+def test_models_that_are_there_are_used(tmp_path: Path) -> None:
+    empty, full = tmp_path / "empty", tmp_path / "full"
+    empty.mkdir()
+    (full / "below").mkdir(parents=True)
+    (full / "below/some.gguf").write_bytes(b"GGUF")
+    assert parts.store(tmp_path / "shelf", (tmp_path / "nowhere", empty, full)) == full
+
+
+def test_a_build_is_for_the_processor_that_is_there() -> None:
+    assert build.cpu_options(N100) == []
+    assert build.cpu_options(CELERON) == [f"-DGGML_{name}=OFF" for name in ("AVX", "AVX2", "FMA", "F16C", "BMI2")]
+    assert build.cpu_options(PI_4) == []
+    assert build.cpu_options(PI_5) == ["-DGGML_CPU_ARM_ARCH=armv8.2-a+dotprod"]
+
+
+def test_a_build_takes_no_more_memory_than_there_is() -> None:
+    assert build.jobs(PI_4) == 1
+    assert build.jobs(PI_5) == 4
+    assert build.jobs(dataclasses.replace(PI_4, memory_bytes=0)) == 1
+
+
+def test_this_machine_is_known() -> None:
+    machine = this_machine()
+    assert machine.architecture
+    assert machine.cpu
+    assert machine.cores >= 1
+    assert machine.memory_bytes > 0
+
+
+def test_the_real_parts_are_what_they_say(llama_server: Path, chat_model: Path) -> None:
+    version = subprocess.run([llama_server, "--version"], capture_output=True, text=True, check=True)
+    assert "version" in version.stdout + version.stderr
+    with chat_model.open("rb") as file:
+        assert file.read(4) == b"GGUF"
