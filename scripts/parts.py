@@ -58,6 +58,7 @@ MODEL: Final = Package(
 )
 MODEL_FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
+STORE_DEPTHS: Final = ("*.gguf", "*/*.gguf", "*/*/*.gguf")  # as deep as the gateway looks
 VERSION_S: Final = 30.0  # for `llama-server --version`, from a cold SD card
 
 
@@ -107,7 +108,7 @@ def model(shelf: Path = SHELF) -> Path:
 def store(shelf: Path = SHELF, places: tuple[Path, ...] = ()) -> Path:
     """The first of *places* that has a GGUF file; else the shelf's, with the small model in it."""
     for place in places or (Path("models"), ROOT / "models", Path("/var/lib/moltbot/models")):
-        if place.is_dir() and any(place.rglob("*.gguf")):
+        if any(file for depth in STORE_DEPTHS for file in place.glob(depth)):
             return _say("models", place.absolute(), "found")
     return model(shelf).parent
 
