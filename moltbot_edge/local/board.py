@@ -1,0 +1,60 @@
+"""What machine this is: its board, and how many threads an engine should use. Read from ``/proc`` and ``/sys``.
+
+Two hyper-threads of a core share what matrix products need, and a container's quota is spent sooner with more
+threads than it has cores.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import msgspec
+
+from moltbot_edge.local.profile import Board, board
+
+
+class Machine(msgspec.Struct, frozen=True):
+    board: Board
+    threads: int
+
+
+def this_machine(root: Path = Path("/")) -> Machine:
+    cores = _cores(root)
+    quota = _quota(root)
+    return Machine(
+        board(_text(root / "proc/device-tree/model")),
+        max(1, cores if quota is None else min(cores, math.ceil(quota))),
+    )
+
+
+def _cores(root: Path) -> int:
+    """Physical cores that this process may use."""
+    usable = os.sched_getaffinity(0)
+    siblings = {
+        _text(root / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") or str(cpu) for cpu in usable
+    }
+    return len(siblings)
+
+
+def _quota(root: Path) -> float | None:
+    """CPUs that the control group grants (``cpu.max``: ``150000 100000``); None where it sets no bound."""
+    groups = _text(root / "proc/self/cgroup").splitlines()
+    own = next((line.removeprefix("0::/") for line in groups if line.startswith("0::/")), "")
+    mount = root / "sys/fs/cgroup"
+    bounds = []
+    for folder in (mount / own, *(mount / own).parents):
+        quota, _, period = _text(folder / "cpu.max").partition(" ")
+        if quota.isdigit() and period.isdigit():
+            bounds.append(int(quota) / int(period))
+        if folder == mount:
+            break
+    return min(bounds, default=None)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(errors="replace").strip().strip("\0")
+    except OSError:
+        return ""

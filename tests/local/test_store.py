@@ -1,0 +1,54 @@
+"""Which files of a model store are models, and what they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from moltbot_edge.local.store import found_models, parts, projector
+
+
+def stored(folder: Path, *files: str) -> None:
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_a_model_is_named_after_its_file(tmp_path: Path) -> None:
+    stored(tmp_path, "SmolLM2-135M-Instruct.Q4_1.gguf", "notes.txt", "half.gguf.part", ".hidden.gguf")
+    assert found_models([tmp_path]) == {"smollm2-135m-instruct.q4_1": tmp_path / "SmolLM2-135M-Instruct.Q4_1.gguf"}
+
+
+def test_models_in_folders_of_their_own_are_found(tmp_path: Path) -> None:
+    stored(tmp_path, "publisher/model/m.gguf", "a/b/c/too-deep.gguf")
+    assert list(found_models([tmp_path])) == ["m"]
+
+
+def test_a_split_model_counts_once(tmp_path: Path) -> None:
+    stored(tmp_path, *(f"Big-Q4-{number:05}-of-00003.gguf" for number in (1, 2, 3)))
+    assert found_models([tmp_path]) == {"big-q4": tmp_path / "Big-Q4-00001-of-00003.gguf"}
+    assert [part.name[7:12] for part in parts(tmp_path / "Big-Q4-00001-of-00003.gguf")] == ["00001", "00002", "00003"]
+
+
+def test_a_projector_is_no_model_but_belongs_to_one(tmp_path: Path) -> None:
+    stored(tmp_path, "SmolVLM-256M-Q8_0.gguf", "mmproj-SmolVLM-256M-f16.gguf", "Other-Q4_K_M.gguf")
+    assert list(found_models([tmp_path])) == ["other-q4_k_m", "smolvlm-256m-q8_0"]
+    assert projector(tmp_path / "SmolVLM-256M-Q8_0.gguf") == tmp_path / "mmproj-SmolVLM-256M-f16.gguf"
+    assert projector(tmp_path / "Other-Q4_K_M.gguf") is None
+
+
+def test_a_projector_may_say_what_it_is_at_its_end(tmp_path: Path) -> None:
+    stored(tmp_path, "gemma-Q4_K_M-00001-of-00002.gguf", "gemma-mmproj-BF16.gguf")
+    assert projector(tmp_path / "gemma-Q4_K_M-00001-of-00002.gguf") == tmp_path / "gemma-mmproj-BF16.gguf"
+
+
+def test_the_first_folder_wins(tmp_path: Path) -> None:
+    stored(tmp_path, "one/m.gguf", "two/M.gguf", "two/n.gguf")
+    assert found_models([tmp_path / "one", tmp_path / "two"]) == {
+        "m": tmp_path / "one/m.gguf",
+        "n": tmp_path / "two/n.gguf",
+    }
+
+
+def test_a_folder_that_is_not_there_has_nothing(tmp_path: Path) -> None:
+    stored(tmp_path, "file")
+    assert found_models([tmp_path / "none", tmp_path / "file"]) == {}
