@@ -1,10 +1,9 @@
-"""What every test shares: the real engine and the real model. A part's own fixtures stand beside its tests."""
+"""What every test shares. A part's fixtures stand beside its tests."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
-import parts
 import pytest
 from hypothesis import settings
 
@@ -13,13 +12,7 @@ settings.register_profile("moltbot", deadline=None)
 settings.load_profile("moltbot")
 
 
-@pytest.fixture(scope="session")
-def llama_server() -> Path:
-    """A llama-server that runs on this machine; fetched where there is none."""
-    return parts.engine()
-
-
-@pytest.fixture(scope="session")
-def chat_model() -> Path:
-    """SmolLM2-135M-Instruct: at temperature 0 it answers the same on every machine, nearly."""
-    return parts.model()
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Asynchronous tests run on the event loop that the gateway runs on."""
+    return "asyncio", {"use_uvloop": True}

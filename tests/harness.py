@@ -1,0 +1,145 @@
+"""The real gateway, joined by `assemble` from a real configuration, on a real socket in the test's own event loop.
+
+Whatever a test did, at its end nothing may be left: no body held, no upstream connection busy, no request in flight,
+no task, no error in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+from raw_caller import QUESTION, Answer, Caller, caller
+from scripted_upstream import Upstream
+
+from moltbot_edge import assemble
+from moltbot_edge.config.schema import Config, Key, Limits, Model, Router
+from moltbot_edge.kernel.registry import Registry
+
+SEND_BUFFER_BYTES = 32 * 1024  # of the kernel, so that what a caller does not read is the gateway's to hold
+TEST_S = 20  # fails instead of hanging
+
+
+class Gateway:
+    def __init__(self, server: assemble.Gateway, port: int, secret: str | None) -> None:
+        self.server = server
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self._secret = secret
+
+    def caller(self, *, receive_buffer_bytes: int | None = None) -> AbstractAsyncContextManager[Caller]:
+        return caller(self.port, receive_buffer_bytes=receive_buffer_bytes)
+
+    async def ask(self, body: Any = QUESTION, *headers: str, **request: Any) -> Answer:
+        """One request on a connection of its own."""
+        async with self.caller() as client:
+            return await client.ask(body, *headers, **request)
+
+    async def get(self, path: str, *headers: str) -> Answer:
+        return await self.ask(None, *headers, path=path, method="GET")
+
+    async def metrics(self) -> dict[tuple[str, ...], float]:
+        """Every sample: its name, then the values of its labels in their order."""
+        key = () if self._secret is None else (f"x-api-key: {self._secret}",)
+        answer = await self.get("/metrics", *key)
+        assert answer.status == 200
+        return {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(answer.body.decode())
+            for sample in family.samples
+        }
+
+    async def until(self, holds: Callable[[dict[tuple[str, ...], float]], bool]) -> None:
+        """Once *holds* is true of the metrics; within two seconds, or it is a failure."""
+        async with asyncio.timeout(2):
+            while not holds(await self.metrics()):  # noqa: ASYNC110  (the gateway tells nobody)
+                await asyncio.sleep(0.01)
+
+    async def is_empty(self) -> None:
+        """Nothing is held for anybody any more."""
+        try:
+            await self.until(lambda metrics: not _held(metrics) and not self.server.server_state.tasks)
+        except TimeoutError:
+            held = _held(await self.metrics())
+            raise AssertionError(f"left behind: {held}, {self.server.server_state.tasks}") from None
+
+
+def _held(metrics: dict[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:
+    return {
+        name: value
+        for name, value in metrics.items()
+        if value
+        and (
+            name[0] in ("moltbot_bodies_bytes", "moltbot_in_flight", "moltbot_upstream_waiting")
+            or (name[0] == "moltbot_upstream_connections" and name[-1] == "busy")
+        )
+    }
+
+
+class _Errors(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@asynccontextmanager
+async def serving(
+    config: Config, *, secret: str | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Gateway]:
+    """The gateway of *config*. *secret* is a key for /metrics, *tls* for upstreams."""
+    errors = _Errors()
+    logging.getLogger().addHandler(errors)
+    started = asyncio.Event()
+    try:
+        async with asyncio.timeout(TEST_S):
+            with socket.socket() as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+                sock.bind(("127.0.0.1", 0))
+                port = sock.getsockname()[1]
+                server = assemble.assemble(
+                    config,
+                    Registry(),
+                    [Path("nowhere")],
+                    on_started=lambda gateway, url: started.set(),
+                    **({} if tls is None else {"tls": lambda: tls}),
+                )
+                served = asyncio.get_running_loop().create_task(server.serve(sockets=[sock]))
+                await started.wait()
+                gateway = Gateway(server, port, secret)
+                try:
+                    yield gateway
+                    await gateway.is_empty()
+                finally:
+                    server.should_exit = True
+                    await served
+    finally:
+        logging.getLogger().removeHandler(errors)
+    assert not errors.records, [record.getMessage() for record in errors.records]
+
+
+def config(
+    *upstreams: Upstream | str,
+    name: str = "chat",
+    attempts: int = 3,
+    keys: Sequence[Key] = (),
+    policy: str = "round-robin",
+    **limits: Any,
+) -> Config:
+    """*upstreams* are the deployments of one alias, by themselves or their URLs; *limits* are fields of `Limits`."""
+    urls = [one if isinstance(one, str) else one.url for one in upstreams]
+    return Config(
+        model_registry=[Model(name=name, endpoint=url) for url in urls],
+        router=Router(attempts=attempts, policy=policy),
+        keys=list(keys),
+        limits=Limits(**limits),
+    )
