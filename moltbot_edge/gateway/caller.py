@@ -14,7 +14,9 @@ HeaderLines = Iterable[tuple[bytes, bytes]]
 
 
 class Caller(Protocol):
-    """One reply on its way out. A caller that leaves cancels the task that serves it."""
+    """One reply on its way out. A caller that leaves cancels the task that serves it. *writes* counts them."""
+
+    writes: int
 
     def start(self, status: int, headers: HeaderLines, length: int | None) -> None:
         """The head; it leaves with the first write. *length* None: in chunks, as long as it takes."""

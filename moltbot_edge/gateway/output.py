@@ -25,7 +25,7 @@ class Output:
     ) -> None:
         self.answering = False
         self._caller = caller
-        self._write = caller.write
+        self.write_on = caller.write  # as `write`, once answering: a stream's events go this way
         self._request = request
         self._metrics = metrics
         self._ping_after_s = ping_after_s
@@ -33,7 +33,7 @@ class Output:
         self._begun = False
         self._streamed = request.head.stream
         self._ended = False
-        self._quiet = True  # since the last tick
+        self._writes_seen = 0  # at the last tick
         self._silent_s = 0.0
         self._stalled_s: float | None = None
         self.status = 0
@@ -55,8 +55,7 @@ class Output:
         if not self.answering:
             self.answering = True
             self._request.drop_body()
-        self._quiet = False
-        return self._write(data)
+        return self._caller.write(data)
 
     async def drained(self) -> None:
         self._stalled_s = 0.0

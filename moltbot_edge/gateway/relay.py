@@ -6,7 +6,7 @@ held until it is known to be whole, up to a limit, so that a broken one is an er
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from moltbot_edge.core import sse
 from moltbot_edge.core.dialect import ReplyReader
@@ -47,7 +47,15 @@ def relay(
 async def _events(reply: Reply, output: Output, reader: ReplyReader, headers: Headers, event_bytes: int) -> None:
     held = b""  # the beginning of an event
     feed = reader.feed
-    write = output.write
+    write: Callable[[bytes], bool]
+
+    def first(data: bytes) -> bool:
+        nonlocal write
+        write = output.write_on
+        output.begin_stream(headers)
+        return output.write(data)
+
+    write = first
 
     def sink(data: bytes) -> bool:
         nonlocal held
@@ -56,8 +64,6 @@ async def _events(reply: Reply, output: Output, reader: ReplyReader, headers: He
             if not data:
                 return len(held) <= event_bytes
         feed(data)
-        if not output.answering:
-            output.begin_stream(headers)
         return write(data)
 
     while not await reply.pump(sink):
@@ -65,10 +71,8 @@ async def _events(reply: Reply, output: Output, reader: ReplyReader, headers: He
             raise InvalidReply(f"an event of the stream is longer than {event_bytes} bytes")
         await output.drained()
     if held:  # no blank line after the last event: passed as it came
-        reader.feed(held)
-        if not output.answering:
-            output.begin_stream(headers)
-        output.write(held)
+        feed(held)
+        write(held)
     if not output.answering:
         raise TruncatedReply("the upstream sent a stream without a single event")
     output.finish()

@@ -78,6 +78,7 @@ class Call:
         self.body_complete = False
         self.started = False
         self.complete = False
+        self.writes = 0
         self.task: asyncio.Task[None] | None = None
         self._connection = connection
         self._expects_continue = expects_continue
@@ -163,6 +164,7 @@ class Call:
 
     def write(self, data: bytes) -> bool:
         connection = self._connection
+        self.writes += 1
         if self._chunked and not self._head and 0 < len(data) < len(CHUNK_HEADS) and not connection.lost:
             # The hot path: one event, one buffer, one write.
             connection.transport.write(b"".join((CHUNK_HEADS[len(data)], data, b"\r\n")))

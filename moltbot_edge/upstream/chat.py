@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from moltbot_edge.api import Deployment, Dialect, InvalidReply, TruncatedReply, Upstream, UpstreamRefused
 from moltbot_edge.core.head import Body
 from moltbot_edge.upstream.ticker import Ticker
-from moltbot_edge.upstream.wire import READ_BYTES, Address, Pool, Reply, WireLimits
+from moltbot_edge.upstream.wire import Address, Pool, Reply, WireLimits
 
 REFUSAL_BYTES = 64 * 1024  # what is kept of an upstream's error
 JOINED_BYTES = 32 * 1024  # up to this a request leaves as one buffer: a copy is cheaper than a second one
@@ -29,8 +29,6 @@ class Upstreams:
         self._ticker = ticker
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
-        # One buffer serves every connection: a read is over before the next begins.
-        self._buffer = memoryview(bytearray(READ_BYTES))
         self._pools: dict[str, Pool] = {}
         self._heads: dict[tuple[str, str], bytes] = {}
 
@@ -65,7 +63,7 @@ class Upstreams:
         at = engine_at or Address(upstream.host, upstream.port, upstream.scheme == "https")
         if at.tls and self._tls is None:
             self._tls = self._make_tls()
-        pool = Pool(upstream.name, at, self._limits, self._ticker, self._buffer, self._tls)
+        pool = Pool(upstream.name, at, self._limits, self._ticker, self._tls)
         self._pools[upstream.name] = pool
         return pool
 

@@ -31,7 +31,7 @@ from moltbot_edge.core.head import Body
 from moltbot_edge.upstream.ticker import TICK_S, Ticker
 
 MAX_HEAD_BYTES = 64 * 1024  # four times what h11 and IIS allow: clouds send long policy headers
-READ_BYTES = 64 * 1024  # one read; also what a paused connection may still hold
+HELD_BYTES = 64 * 1024  # of a body that nobody pumps; uvloop reads at most 256 KiB at once
 KEEP_ALIVE_IDLE_S, KEEP_ALIVE_EVERY_S, KEEP_ALIVE_PROBES = 30, 10, 3  # a box without power is noticed in a minute
 
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})  # a reply with neither ends with its connection
@@ -67,7 +67,7 @@ class _ClosedUnanswered(Unreachable):
     """The connection ended before a byte of the reply: on a pooled one, most likely it was stale."""
 
 
-class Reply(asyncio.BufferedProtocol):
+class Reply(asyncio.Protocol):
     """One connection, and the reply that is on it now.
 
     *headers* have lower-case names; *status* is 0 until they are complete.
@@ -77,12 +77,12 @@ class Reply(asyncio.BufferedProtocol):
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._buffer = pool.buffer
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._sink: Sink | None = None
         self._chunks: list[bytes] = []
+        self.on_body = self._chunks.append  # httptools' callback without a Python frame
+        self._parser = httptools.HttpResponseParser(self)
         self._lost = False
         self.served = 0  # requests this connection has answered
         self._reset()
@@ -215,21 +215,18 @@ class Reply(asyncio.BufferedProtocol):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEP_ALIVE_EVERY_S)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEP_ALIVE_PROBES)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def data_received(self, data: bytes) -> None:
         self._silent_s = 0.0
         if not self._head_done or self._complete:
             if not self._busy or self._complete:
                 self.abort()  # bytes that nobody asked for: 408 before a close, or a broken upstream
                 return
-            self._head_bytes += nbytes
-            if self._head_bytes > MAX_HEAD_BYTES + READ_BYTES:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES + HELD_BYTES:
                 self._fail(InvalidReply(f"{self._pool.name} sent more than {MAX_HEAD_BYTES} bytes of headers"))
                 return
         try:
-            self._parser.feed_data(self._buffer[:nbytes])
+            self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self._complete:
                 self._fail(InvalidReply(f"{self._pool.name} sent invalid HTTP: {error}"))
@@ -278,9 +275,6 @@ class Reply(asyncio.BufferedProtocol):
         self._head_done = True
         self._until_eof = not self._framed and status not in (204, 304)
 
-    def on_body(self, body: bytes) -> None:
-        self._chunks.append(body)
-
     def on_message_complete(self) -> None:
         if self._head_done:
             self._complete = True
@@ -328,7 +322,7 @@ class Reply(asyncio.BufferedProtocol):
                 return
         if self._complete or self.error is not None or (self._head_done and self._sink is None):
             self._wake()
-        if self._sink is None and sum(map(len, self._chunks)) > READ_BYTES:
+        if self._sink is None and sum(map(len, self._chunks)) > HELD_BYTES:
             self._pause()  # nobody pumps right now: the rest waits in the kernel
 
     def _fail(self, error: UpstreamError) -> None:
@@ -365,13 +359,11 @@ class Pool:
         address: Address,
         limits: WireLimits,
         ticker: Ticker,
-        buffer: memoryview,
         tls: ssl.SSLContext | None,
     ) -> None:
         self.name = name
         self.address = address
         self.limits = limits
-        self.buffer = buffer
         self.stale_retries = 0
         self._ticker = ticker
         self._tls = tls
