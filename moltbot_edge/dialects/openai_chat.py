@@ -39,11 +39,22 @@ class _Usage(msgspec.Struct):
 
 
 class _Timings(msgspec.Struct):
+    """``llama-server``'s own. It counts tokens here when nobody asked a stream for ``usage``."""
+
+    cache_n: int | None = None
+    prompt_n: int | None = None
+    predicted_n: int | None = None
     prompt_per_second: float | None = None
     predicted_per_second: float | None = None
 
     def canonical(self) -> Timings:
         return Timings(self.prompt_per_second or 0.0, self.predicted_per_second or 0.0)
+
+    def usage(self) -> Usage | None:
+        if self.prompt_n is None or self.predicted_n is None:
+            return None
+        cached = self.cache_n or 0
+        return Usage(self.prompt_n + cached, self.predicted_n, cached)
 
 
 class _Said(msgspec.Struct):
@@ -65,6 +76,7 @@ class _Reader:
             self.usage = said.usage.canonical()
         if said.timings is not None:
             self.timings = said.timings.canonical()
+            self.usage = self.usage or said.timings.usage()
 
 
 class StreamReader(_Reader):
