@@ -6,5 +6,7 @@ document     YAML text -> a tree that knows its lines
 decode       the tree -> `schema.Config`, leaf by leaf
 references   ${VARIABLE} and file:PATH
 check        what no single field can know: names that must meet, files that must be there
-json_schema  the same for an editor
+known        names that plug-ins and found models add
+json_schema  the schema for an editor
+catalog      settings -> which models there are
 """
