@@ -10,7 +10,7 @@ from .machine import Machine
 
 MB = 1_000_000
 FULL = 0.9  # a core that is this busy was the limit
-CROWDED = 0.1  # others' share of the machine from which the figures are to be doubted
+CROWDED = 0.15  # others' share of the machine from which the figures are to be doubted
 
 Cell = Callable[[Measured, Measured | None], str]
 
