@@ -262,6 +262,8 @@ class Reply(asyncio.Protocol):
     # httptools' side.
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_done:
+            return  # a trailer
         name = name.lower()
         if name in FRAMING:
             self._framed = True
@@ -394,12 +396,14 @@ class Pool:
                 raise
             if reply.error is None:
                 return reply
-            stale = isinstance(reply.error, _ClosedUnanswered) and reply.served > 0
-            reply.close()
-            if not stale:
+            if not isinstance(reply.error, _ClosedUnanswered) or reply.served == 0:
+                reply.close()
                 raise reply.error
             self.stale_retries += 1
-            reply = await self._connect()
+            self._busy.discard(reply)
+            self._ticker.discard(reply)
+            self._opening += 1  # its place stays taken: nobody in line may have it
+            reply = await self._connect(place_taken=True)
 
     def release(self, reply: Reply) -> None:
         if reply not in self._busy:
