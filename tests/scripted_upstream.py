@@ -55,6 +55,7 @@ class Visit(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=1)
         self._upstream.visits.append(self)
+        self._upstream.most_open = max(self._upstream.most_open, self._upstream.open_visits)
         self._upstream.begin(self)
 
     def data_received(self, data: bytes) -> None:
@@ -126,6 +127,7 @@ class Upstream:
     def __init__(self, scripts: Sequence[Script]) -> None:
         self.asked: list[Asked] = []
         self.visits: list[Visit] = []
+        self.most_open = 0  # connections at once
         self.port = 0
         self.scheme = "http"
         self._scripts = deque(scripts)
