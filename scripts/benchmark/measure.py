@@ -109,8 +109,8 @@ class Cores:
 def busy_us() -> float:
     """CPU time that the whole machine was not idle, and what its host took from it, in microseconds.
 
-    proc(5), /proc/stat. Most kernels count the handling of packets (softirq) as time of whichever process runs then as
-    well; one that does not makes a benchmark's own packets look like other programs' work, under a tenth of the machine.
+    proc(5), /proc/stat. Most kernels count the handling of packets (softirq) as time of the process that it interrupts
+    as well. One that does not makes the benchmark's own packets look like others' work: under a tenth of the machine.
     """
     user, nice, system, _idle, _iowait, irq, softirq, steal = Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
     return sum(map(int, (user, nice, system, irq, softirq, steal))) * 1e6 / os.sysconf("SC_CLK_TCK")

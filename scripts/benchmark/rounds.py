@@ -42,7 +42,7 @@ class Plan:
 
     @classmethod
     def quick(cls) -> Plan:
-        return cls(rounds=3, relay_s=0.8, latency_s=0.5, stream_s=1.0)
+        return cls(rounds=4, relay_s=0.5, latency_s=0.3, stream_s=1.0)
 
 
 @dataclass(frozen=True)
