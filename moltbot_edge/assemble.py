@@ -30,7 +30,7 @@ from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.server.app import App
 from moltbot_edge.server.auth import Auth, KeyHolder
 from moltbot_edge.server.chat import ChatEndpoint
-from moltbot_edge.server.connection import READ_BYTES, Connection, ConnectionSettings
+from moltbot_edge.server.connection import FIRST_READ_BYTES, READ_BYTES, Connection, ConnectionSettings
 from moltbot_edge.server.limits import BodyBudget
 from moltbot_edge.server.models import ModelsEndpoint
 from moltbot_edge.server.status import StatusEndpoints
@@ -167,8 +167,9 @@ def assemble(
         dialects["openai-chat"],
         lifespan,
     )
+    buffer = memoryview(bytearray(READ_BYTES))
     settings = ConnectionSettings(
-        ticker, memoryview(bytearray(READ_BYTES)), limits.head_s, limits.callers, dialects["openai-chat"]
+        ticker, buffer, buffer[:FIRST_READ_BYTES], limits.head_s, limits.callers, dialects["openai-chat"]
     )
     gateway = Gateway(config, catalog, stores, app, functools.partial(Connection, settings), on_started)
     states.append(gateway.server_state)

@@ -105,7 +105,7 @@ class Engines(Section, frozen=True):
         default_factory=list
     )
     # KV of a 1B model at q8_0: 68 MiB; an edge board holds that beside the weights.
-    context_tokens: Annotated[Count, Meta(description="context of an engine whose model does not say")] = 4096
+    context_tokens: Annotated[Count, Meta(description="context of an engine; less where its model was made for less")] = 4096
     start_s: Annotated[
         Seconds, Meta(description="for a model to load; 5 GB from an SD card at 43 MB/s take two minutes")
     ] = 600.0
@@ -137,7 +137,7 @@ class Limits(Section, frozen=True):
     bodies_bytes: Annotated[Bytes, Meta(description="all request bodies in memory together")] = 32 * MIB
     body_wait_s: Annotated[Seconds, Meta(description="for room among bodies_bytes, then 503")] = 30.0
     body_waiters: Annotated[
-        Count, Meta(description="connections that wait for room; each holds one read buffer, 16 KiB")
+        Count, Meta(description="connections that wait for room; each holds one small read, 4 KiB")
     ] = 2048
     queue: Annotated[Count, Meta(description="requests waiting for a connection to one upstream")] = 256
     queue_s: Annotated[Seconds, Meta(description="how long each of them waits, then 503")] = 60.0

@@ -72,17 +72,11 @@ class ChatEndpoint:
         if length is not None:
             self._check(length)
             await held.take(length)
-        first = await call.body_piece()
-        if length is None:
-            await held.take(len(first))
-        if call.body_complete:
-            return first
-        whole = bytearray(first)
-        while not call.body_complete:
-            piece = await call.body_piece()
-            if length is None:
-                self._check(len(whole) + len(piece))
-                await held.take(len(piece))
+            return await call.body_of(length)
+        whole = bytearray()
+        while piece := await call.body_piece():
+            self._check(len(whole) + len(piece))
+            await held.take(len(piece))
             whole += piece
         return whole
 

@@ -25,13 +25,15 @@ from uvicorn.config import Config as UvicornConfig
 from uvicorn.server import ServerState
 
 from moltbot_edge.core.dialect import Dialect
-from moltbot_edge.core.errors import GatewayError, InvalidRequest, RequestTimeout
+from moltbot_edge.core.errors import GatewayError, InvalidRequest, Overloaded, RequestTimeout
+from moltbot_edge.gateway.output import write_error
 from moltbot_edge.upstream.ticker import TICK_S, Ticker
 
 EXTENSION = "moltbot-edge"
 """``scope["extensions"]`` holds the `Call` itself under this name, for endpoints that write without `send`."""
 
-READ_BYTES = 16 * 1024  # one read; what a connection that waits for room may hold
+READ_BYTES = 64 * 1024  # one read of a body that somebody waits for
+FIRST_READ_BYTES = 4 * 1024  # any other; a page: what each of thousands of connections may hold while it waits for room
 MAX_HEAD_BYTES = 64 * 1024  # as upstream/wire.py
 KEEP_ALIVE_S = 75.0  # as nginx: longer than the idle limits of common clients, so that they close first
 LINGER_S = 5.0  # how long a refused upload is read on, as nginx's lingering_timeout
@@ -50,10 +52,14 @@ log = logging.getLogger(__name__)
 
 
 class ConnectionSettings(msgspec.Struct, frozen=True):
-    """*head_s* bounds a request's head in all, and each silence within its body. *dialect* writes errors."""
+    """*head_s* bounds a request's head in all, and each silence within its body. *dialect* writes errors.
+
+    One *buffer* serves every connection, as a read is over before the next begins; *first_buffer* is its beginning.
+    """
 
     ticker: Ticker
     buffer: memoryview
+    first_buffer: memoryview
     head_s: float
     callers: int
     dialect: Dialect
@@ -83,6 +89,8 @@ class Call:
         self._connection = connection
         self._expects_continue = expects_continue
         self._body: list[bytes] = []
+        self._whole: bytearray | None = None  # where the body goes, once somebody has room for all of it
+        self._filled = 0
         self._body_given = False
         self._body_error: GatewayError | None = None
         self._body_waiter: asyncio.Future[None] | None = None
@@ -108,6 +116,17 @@ class Call:
             await self._body_waiter
         return self.body_so_far()
 
+    async def body_of(self, length: int) -> bytearray:
+        """The whole body, read straight into its place: a piece on its way would be held once more."""
+        whole = bytearray(length)
+        sofar = self.body_so_far()
+        whole[: len(sofar)] = sofar
+        self._filled = len(sofar)
+        self._whole = whole
+        del sofar
+        await self.body_piece()
+        return whole
+
     def body_so_far(self) -> bytes:
         data = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
@@ -123,6 +142,10 @@ class Call:
         return self.body_complete or self.waits_for_body
 
     def add_body(self, data: bytes) -> None:
+        if self._whole is not None:
+            self._whole[self._filled : self._filled + len(data)] = data
+            self._filled += len(data)
+            return
         self._body.append(data)
         self.wake()
 
@@ -295,7 +318,9 @@ class Connection(asyncio.BufferedProtocol):
         return None  # a caller that closes its side has left: the transport closes, and connection_lost comes
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._settings.buffer
+        if self._calls and self._calls[0].waits_for_body:
+            return self._settings.buffer
+        return self._settings.first_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         self._silent_s = 0.0
@@ -379,16 +404,21 @@ class Connection(asyncio.BufferedProtocol):
             "extensions": {EXTENSION: call},
         }
         self._calls.append(call)
-        if len(self._calls) == 1:
+        if len(self._calls) == 1 and len(self._connections) > self._settings.callers:
+            call.keep_alive = False
+            self._say(call, Overloaded("too many callers are connected (limits.callers)", retry_after_s=5))
+        elif len(self._calls) == 1:
             self._serve(call, scope)
         else:
             self._pipelined.append(scope)
 
     def on_body(self, body: bytes) -> None:
-        self._calls[-1].add_body(body)
+        if self._calls:  # else it was refused while its head was read
+            self._calls[-1].add_body(body)
 
     def on_message_complete(self) -> None:
-        self._calls[-1].end_body()
+        if self._calls:
+            self._calls[-1].end_body()
 
     # What a call needs of its connection.
 
@@ -473,13 +503,13 @@ class Connection(asyncio.BufferedProtocol):
             if call.started:
                 self.abort()
             else:
-                self._write_error(call, error)
+                self._say(call, error)
         except Exception:  # a fault of ours: logged whole, told briefly, and the next request is served
             log.exception("a request failed: %s %s", scope["method"], scope["path"])
             if call.started:
                 self.abort()
             else:
-                self._write_error(call, GatewayError("the gateway failed; its log says why"))
+                self._say(call, GatewayError("the gateway failed; its log says why"))
         else:
             if not call.complete and not self.lost:
                 log.error("a request was left without a reply: %s %s", scope["method"], scope["path"])
@@ -495,12 +525,10 @@ class Connection(asyncio.BufferedProtocol):
             return
         call = Call(self, "GET", "1.1", None, False, False)
         self._calls.append(call)
-        self._write_error(call, error)
+        self._say(call, error)
 
-    def _write_error(self, call: Call, error: GatewayError) -> None:
-        body = self._settings.dialect.error(error)
-        call.start(error.status, [(b"content-type", b"application/json")], len(body))
-        call.finish(body)
+    def _say(self, call: Call, error: GatewayError) -> None:
+        write_error(call, self._settings.dialect, error)
 
     def _close(self, *, linger: bool) -> None:
         if self.transport.is_closing():
