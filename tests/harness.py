@@ -28,8 +28,11 @@ TEST_S = 20  # fails instead of hanging
 
 
 class Gateway:
-    def __init__(self, server: assemble.Gateway, port: int, secret: str | None) -> None:
+    """*ending* tells it to stop; what is under way is finished first."""
+
+    def __init__(self, server: assemble.Gateway, port: int, secret: str | None, ending: asyncio.Event) -> None:
         self.server = server
+        self.ending = ending
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self._secret = secret
@@ -113,14 +116,22 @@ async def serving(
                     on_started=lambda gateway, url: started.set(),
                     **({} if tls is None else {"tls": lambda: tls}),
                 )
+                ending = asyncio.Event()
+
+                async def main_loop() -> None:  # uvicorn's own looks ten times a second whether it shall stop
+                    await server.on_tick(0)
+                    await ending.wait()
+
+                server.main_loop = main_loop  # type: ignore[method-assign]
                 served = asyncio.get_running_loop().create_task(server.serve(sockets=[sock]))
                 await started.wait()
-                gateway = Gateway(server, port, secret)
+                gateway = Gateway(server, port, secret, ending)
                 try:
                     yield gateway
-                    await gateway.is_empty()
+                    if not ending.is_set():
+                        await gateway.is_empty()
                 finally:
-                    server.should_exit = True
+                    ending.set()
                     await served
     finally:
         logging.getLogger().removeHandler(errors)

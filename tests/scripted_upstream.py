@@ -134,6 +134,10 @@ class Upstream:
         self._tasks: list[asyncio.Task[None]] = []
         self._was_asked = asyncio.Event()
 
+    def play(self, *scripts: Script) -> None:
+        """From now on these, in place of those before."""
+        self._scripts = deque(scripts)
+
     @property
     def url(self) -> str:
         return f"{self.scheme}://127.0.0.1:{self.port}"
