@@ -82,7 +82,7 @@ def board(device_tree_model: str) -> Board:
     return Board.OTHER
 
 
-_OPTION = re.compile(r"^(-\S+(?:, +-\S+)*)( \S)?", re.MULTILINE)
+_OPTION = re.compile(r"^(-[^\s,]+(?:, +-[^\s,]+)*)( \S)?", re.MULTILINE)
 
 
 def known_flags(help_text: str) -> dict[str, bool]:
@@ -91,11 +91,7 @@ def known_flags(help_text: str) -> dict[str, bool]:
     A line of it: ``-c,    --ctx-size N       size of the prompt context``. One blank between the last name and
     what follows is a value, more are the column of explanations.
     """
-    return {
-        name: found[2] is not None
-        for found in _OPTION.finditer(help_text)
-        for name in re.split(r", +", found[1].rstrip(","))
-    }
+    return {name: found[2] is not None for found in _OPTION.finditer(help_text) for name in re.split(r", +", found[1])}
 
 
 def flags(help_text: str, on: Board, model: Facts, settings: Settings) -> list[str]:

@@ -1,18 +1,12 @@
-"""Tests of the engines run on uvloop, as the gateway does. Real parts are told by where they are."""
+"""The real parts that tests of the engines need are told by where they are."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 from gguf_file import chat_model as chat_model_bytes
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,12 @@ HELP = """\
 --port PORT                             port to listen
 """
 
-_SCRIPT = '''\
+_SCRIPT = """\
 #!{python} -IS
 import os, signal, socket, sys, time
 if "--help" in sys.argv:
     print({help!r})
+    {on_help}
     raise SystemExit
 port = int(sys.argv[sys.argv.index("--port") + 1])
 model = sys.argv[sys.argv.index("--model") + 1]
@@ -26,21 +27,20 @@ model = sys.argv[sys.argv.index("--model") + 1]
 def say(text):
     print(text, flush=True)
 
-def serve(answers=10**9, slots=b"[]"):
+def serve(slots=lambda: b"[]"):
     with socket.create_server(("127.0.0.1", port)) as listener:
-        for _ in range(answers):
+        while True:
             caller, _ = listener.accept()
-            asked = caller.recv(65536)
-            body = slots if b"/slots" in asked else b"{{}}"
+            body = slots() if b"/slots" in caller.recv(65536) else b"{{}}"
             caller.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
             caller.close()
 
 {does}
-'''
+"""
 
 
-def fake_engine(folder: Path, does: str, *, help_text: str = HELP, name: str = "llama-server") -> Path:
-    program = folder / name
-    program.write_text(_SCRIPT.format(python=sys.executable, help=help_text, does=does))
+def fake_engine(folder: Path, does: str, *, on_help: str = "") -> Path:
+    program = folder / "llama-server"
+    program.write_text(_SCRIPT.format(python=sys.executable, help=HELP, on_help=on_help, does=does))
     program.chmod(0o755)
     return program

@@ -56,7 +56,7 @@ def test_hyper_threads_of_one_core_count_once(tmp_path: Path) -> None:
 
 def test_a_containers_quota_bounds_the_threads(tmp_path: Path) -> None:
     cores(tmp_path)
-    files(tmp_path, sys__fs__cgroup__cpu_max="", **{"sys__fs__cgroup__cpu.max": "50000 100000\n"})
+    files(tmp_path, **{"sys__fs__cgroup__cpu.max": "50000 100000\n"})
     assert this_machine(tmp_path).threads == 1
 
 

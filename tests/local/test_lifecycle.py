@@ -45,7 +45,7 @@ def test_a_request_during_shutdown_is_served_after_it() -> None:
 
 
 def test_a_request_while_it_drains_does_not_keep_it() -> None:
-    engine, effects = run(WANTED, SPAWNED, HEALTHY, UNWANTED, WANTED, IDLE)
+    engine, _ = run(WANTED, SPAWNED, HEALTHY, UNWANTED, WANTED, IDLE)
     assert engine.state is State.STOPPING
     assert run(EXITED, engine=engine)[1] == [Effect.SPAWN]
 
