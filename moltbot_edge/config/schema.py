@@ -105,7 +105,7 @@ class Engines(Section, frozen=True):
         default_factory=list
     )
     # KV of a 1B model at q8_0: 68 MiB; an edge board holds that beside the weights.
-    context_tokens: Annotated[Count, Meta(description="context of an engine; less where its model was made for less")] = 4096
+    context_tokens: Annotated[Count, Meta(description="context of an engine, or its model's if that is less")] = 4096
     start_s: Annotated[
         Seconds, Meta(description="for a model to load; 5 GB from an SD card at 43 MB/s take two minutes")
     ] = 600.0
