@@ -48,6 +48,7 @@ ENGINES: Final[Mapping[str, Package]] = {
         sha256="e2a3e79e775515de4ad197e667f874070446ef9ac9cf2044bc9866bc4c72289e",
     ),
 }
+PROGRAM: Final = ROOT / "scripts/supply/llama_server.py"
 ENGINE_GLIBC: Final = (2, 17)
 ENGINE_CPU: Final[Mapping[str, frozenset[str]]] = {
     "x86_64": frozenset({"avx2", "fma", "f16c", "bmi2"}),
@@ -142,6 +143,9 @@ def _published(package: Package, shelf: Path) -> Path:
     place = shelf / f"llama-server-{package.version}"
     before = place.exists()
     program = kept(shelf, place.name, package, _unpack_engine) / "llama-server"
+    if (place / PROGRAM.name).read_bytes() != PROGRAM.read_bytes():  # an older checkout's
+        newer = Path(shutil.copy(PROGRAM, place / "newer"))
+        newer.replace(place / PROGRAM.name)
     trouble = _trouble(program)
     if trouble is None:
         return _say("engine", program, "brought before" if before else f"brought from {package.pinned}")
@@ -171,20 +175,20 @@ def _trouble(program: Path) -> str | None:
         return error.strerror or str(error)
     if run.returncode < 0:
         return f"killed by {signal.Signals(-run.returncode).name}"
-    return None if run.returncode == 0 else (run.stderr.strip() or f"exit status {run.returncode}")
+    return None if run.returncode == 0 else (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
 
 
 def _unpack_engine(wheel: Path, folder: Path) -> Path:
     version = wheel.name.split("-")[1]
     members = ["xllamacpp/xllamacpp.abi3.so", f"xllamacpp-{version}.dist-info/licenses/LICENSE"]
     unzip(wheel, members, folder, "unpacking llama-server")
-    shutil.copy(ROOT / "scripts/supply/llama_server.py", folder)
+    shutil.copy(PROGRAM, folder)
     program = folder / "llama-server"
     # Any Python from 3.10 will do, so it outlives the one that is here today.
     program.write_text(f"""#!/bin/sh
 here=$(dirname "$(readlink -f "$0")")
 for python in {shlex.quote(os.path.realpath(sys.executable))} python3; do
-    if command -v "$python" >/dev/null; then exec "$python" -I "$here/llama_server.py" "$@"; fi
+    if command -v "$python" >/dev/null; then exec "$python" -I "$here/{PROGRAM.name}" "$@"; fi
 done
 echo "no Python at {sys.executable} any more, and no python3" >&2
 exit 1

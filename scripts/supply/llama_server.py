@@ -17,12 +17,11 @@ from pathlib import Path
 
 LLAMA_EXAMPLE_SERVER = 12  # common/common.h, enum llama_example
 READER = "_Z19common_params_parseiPPcR13common_params13llama_examplePFviS0_E"
-ENDS = {signal.SIGTERM, signal.SIGINT}
 
 
 def main() -> None:
-    # The server's threads inherit this, so that the signals stay for this one to wait for.
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
+    # Ctrl-C ends it as SIGTERM does, while a model loads too: Python's own handler would wait until that is over.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.path.insert(0, str(Path(__file__).parent))
     binding = importlib.import_module("xllamacpp")
     parameters = binding.CommonParams()
@@ -37,9 +36,8 @@ def main() -> None:
         server = binding.Server(parameters)
     except RuntimeError as error:
         sys.exit(str(error))  # its log has told why
-    signal.sigwait(ENDS)
-    del server
-    os._exit(0)
+    while server:
+        signal.pause()
 
 
 if __name__ == "__main__":
