@@ -35,8 +35,10 @@ Supervised = Callable[..., contextlib.AbstractAsyncContextManager[Supervisor]]
 @pytest.fixture
 def supervised(llama_server: Path, chat_model: Path) -> Supervised:
     @contextlib.asynccontextmanager
-    async def supervised(*args: str, file: Path = chat_model, **options: Any) -> AsyncIterator[Supervisor]:
-        engines = Engines(command=str(llama_server), args=[*QUICK, *args], context_tokens=1024)
+    async def supervised(
+        *args: str, file: Path = chat_model, stop_s: float = 5.0, **options: Any
+    ) -> AsyncIterator[Supervisor]:
+        engines = Engines(command=str(llama_server), args=[*QUICK, *args], context_tokens=1024, stop_s=stop_s)
         models = {"small": EngineModel("small", file)}
         async with Supervisor(engines, models, log=logging.getLogger("test"), **options) as supervisor:
             yield supervisor
@@ -124,6 +126,19 @@ async def test_an_engine_that_is_let_go_finishes_its_reply_first(supervised: Sup
         await supervisor.stop("small")
         assert (await reply)[1].endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
         assert supervisor.states() == {"small": "stopped"}
+
+
+async def test_the_gateways_end_does_not_wait_for_a_reply(supervised: Supervised) -> None:
+    """llama-server itself does, for as long as somebody reads the stream: SIGTERM alone would not end it."""
+    async with supervised(stop_s=0.2) as supervisor:
+        address = await supervisor.ensure_ready("small")
+        pid = pid_of(address)
+        body = {"messages": QUESTION, "max_tokens": 900, "stream": True, "ignore_eos": True}
+        reply = asyncio.create_task(ask(address, "/v1/chat/completions", body))
+        while await is_idle(*address):
+            pass
+    assert not lives(pid)
+    assert b"[DONE]" not in (await reply)[1]
 
 
 async def test_an_engine_that_is_killed_comes_back(supervised: Supervised) -> None:
