@@ -38,6 +38,7 @@ class Running:
         self._child: Child | None = None
         self._samples: dict[Figure, list[float | None]] = {}
         self._answers: dict[str, int] = {}
+        self._failures: dict[str, tuple[int, str]] = {}  # of each kind of load: how many, and the first
         self._troubles: list[str] = []
         if part.size_bytes is not None:
             self._add(Figure.BINARY, part.size_bytes)
@@ -107,14 +108,19 @@ class Running:
 
     def row(self) -> Measured:
         samples = {figure: tuple(values) for figure, values in self._samples.items()}
-        return Measured(self.name, self._part.version, samples, dict(self._answers), tuple(self._troubles))
+        failures = (
+            f"{doing}: {failed:,} failed, the first: {first}" for doing, (failed, first) in self._failures.items()
+        )
+        troubles = (*failures, *self._troubles)
+        return Measured(self.name, self._part.version, samples, dict(self._answers), troubles)
 
     def _add(self, figure: Figure, value: float | None) -> None:
         self._samples.setdefault(figure, []).append(value)
 
     def _note(self, doing: str, failed: int, first_failure: str) -> None:
         if failed:
-            self._troubles.append(f"{doing}: {failed:,} failed, the first: {' '.join(first_failure.split())[:160]}")
+            before, first = self._failures.get(doing, (0, " ".join(first_failure.split())[:160]))
+            self._failures[doing] = before + failed, first
         if self._child is not None and not self._child.alive:
             trouble = f"it ended: {self._child.last_line()}"
             if trouble not in self._troubles:
