@@ -24,8 +24,9 @@ from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.routing import Policy
 from moltbot_edge.gateway.exchange import Exchange, ExchangeLimits
 from moltbot_edge.kernel.registry import Registry
+from moltbot_edge.local.lifecycle import Event
 from moltbot_edge.local.store import found_models
-from moltbot_edge.local.supervisor import EngineModel, Supervisor
+from moltbot_edge.local.supervisor import Change, EngineModel, Supervisor
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.server.app import App
 from moltbot_edge.server.auth import Auth, KeyHolder
@@ -95,12 +96,14 @@ def assemble(
     registry: Registry,
     stores: Sequence[Path],
     *,
+    environment: Mapping[str, str],
     on_started: Callable[[Gateway, str], None] = lambda gateway, url: None,
     tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
 ) -> Gateway:
     """Join the parts that *config* names. Raises `kernel.registry.PluginError` for a plug-in that is not right.
 
-    *on_started* is told the URL once callers can come. *tls* makes the context for upstreams, when one needs it.
+    *environment* is the process's own, from which engines get what they need. *on_started* is told the URL once
+    callers can come. *tls* makes the context for upstreams, when one needs it.
     """
     catalog = catalog_of(config, found_models(stores), stores)
     metrics = Metrics()
@@ -113,7 +116,11 @@ def assemble(
     by_path = {path: dialect for dialect in dialects.values() for path in dialect.paths}
     upstreams = Upstreams(dialects, _wire_limits(config.limits), ticker, tls)
     supervisor = Supervisor(
-        config.engines, _engine_models(config, catalog), log=logging.getLogger("moltbot_edge.local")
+        config.engines,
+        _engine_models(config, catalog),
+        log=logging.getLogger("moltbot_edge.local"),
+        environment=environment,
+        on_change=functools.partial(_count_engine, metrics),
     )
     exchange = Exchange(
         catalog,
@@ -174,6 +181,14 @@ def assemble(
     gateway = Gateway(config, catalog, stores, app, functools.partial(Connection, settings), on_started)
     states.append(gateway.server_state)
     return gateway
+
+
+def _count_engine(metrics: Metrics, change: Change) -> None:
+    starts, exits = metrics.engine_starts.cell(change.name), metrics.engine_exits.cell(change.name)
+    if change.event is Event.SPAWNED:
+        starts.add()
+    elif change.event in (Event.EXITED, Event.PORT_TAKEN) and exits.value < starts.value:  # else it never was one
+        exits.add()
 
 
 def _policies(config: Config, catalog: Catalog, registry: Registry) -> Mapping[str, Policy]:

@@ -113,6 +113,7 @@ async def serving(
                     config,
                     Registry(),
                     [Path("nowhere")],
+                    environment={},
                     on_started=lambda gateway, url: started.set(),
                     **({} if tls is None else {"tls": lambda: tls}),
                 )

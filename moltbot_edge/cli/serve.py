@@ -55,7 +55,9 @@ def serve(ctx: click.Context, file: Path | None, host: str | None, port: str | N
     _log_to_stderr(reading.config)
     _raise_open_file_limit()
     try:
-        gateway = assemble(reading.config, registry, model_stores(reading.config, path), on_started=_greet)
+        gateway = assemble(
+            reading.config, registry, model_stores(reading.config, path), environment=os.environ, on_started=_greet
+        )
     except PluginError as error:
         click.echo(f"not started: {error}", err=True)
         ctx.exit(1)
