@@ -18,7 +18,10 @@ EVENT_STREAM: tuple[tuple[bytes, bytes], ...] = (
 
 
 class Output:
-    """*answering* is True once a byte of an answer has gone out: from then on no other upstream may be asked."""
+    """*answering* is True once a byte of an answer has gone out: from then on no other upstream may be asked.
+
+    *begun* may be true before that: pings have begun a stream, and whatever comes has to be events.
+    """
 
     def __init__(
         self, caller: Caller, request: Request, metrics: Metrics, *, ping_after_s: float, client_stall_s: float
@@ -30,8 +33,8 @@ class Output:
         self._metrics = metrics
         self._ping_after_s = ping_after_s
         self._client_stall_s = client_stall_s
-        self._begun = False
-        self._streamed = request.head.stream
+        self.begun = False
+        self._streamed = False
         self._ended = False
         self._writes_seen = 0  # at the last tick
         self._silent_s = 0.0
@@ -39,14 +42,13 @@ class Output:
         self.status = 0
 
     def begin_stream(self, headers: HeaderLines = ()) -> None:
-        self._streamed = True
-        if not self._begun:
-            self._begun = True
+        if not self.begun:
+            self.begun = self._streamed = True
             self.status = 200
             self._caller.start(200, (*EVENT_STREAM, *headers), None)
 
     def begin(self, status: int, headers: HeaderLines, length: int | None) -> None:
-        self._begun = True
+        self.begun = True
         self.status = status
         self._caller.start(status, headers, length)
 
@@ -69,7 +71,7 @@ class Output:
         self.answering = True
         self._request.drop_body()
         self._ended = True
-        if self._begun:
+        if self.begun:
             self._caller.finish(sse.event(body.replace(b"\n", b"\ndata: ")))
             return
         self.begin(status, headers, len(body))
@@ -84,7 +86,7 @@ class Output:
         if self._ended:
             return
         self._ended = True
-        if not self._begun:
+        if not self.begun:
             self.status = write_error(self._caller, self._request.dialect, error)
         elif self._streamed:
             self._caller.finish(self._request.dialect.error_event(error))
@@ -100,19 +102,29 @@ class Output:
                 self._ended = True
                 self._caller.cut()
             return
+        if self._writes_seen != self._caller.writes:
+            self._writes_seen = self._caller.writes
+            self._silent_s = 0.0
+            return
         self._silent_s += TICK_S
-        if self._request.head.stream and self._silent_s >= self._ping_after_s and (self._streamed or not self._begun):
+        if self._request.head.stream and self._silent_s >= self._ping_after_s and (self._streamed or not self.begun):
             self._silent_s = 0.0
             self.begin_stream()
             self._metrics.pings.cell().add()
             self._caller.write(self._request.dialect.ping())
+            self._writes_seen = self._caller.writes
 
 
 def write_error(caller: Caller, dialect: Dialect, error: GatewayError) -> int:
-    """A whole reply that says *error*; gives its status. An upstream's own error passes as it was said."""
+    """A whole reply that says *error*; gives its status. An upstream's own error passes as it was said.
+
+    Not where it refuses our key: the caller would look for the fault in its own. What is no JSON is said in our words.
+    """
     status, kind, body = error.status, JSON, dialect.error(error)
-    if isinstance(error, UpstreamRefused) and error.answered not in (401, 403) and b"json" in error.content_type:
-        status, kind, body = error.answered, (b"content-type", error.content_type), error.body
+    if isinstance(error, UpstreamRefused) and error.answered not in (401, 403):
+        status = error.answered
+        if error.body and b"json" in error.content_type:
+            kind, body = (b"content-type", error.content_type), error.body
     headers = [kind]
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
