@@ -196,6 +196,10 @@ class Reply(asyncio.Protocol):
         what makes an engine stop generating."""
         self._pool.release(self)
 
+    @property
+    def upstream(self) -> str:
+        return self._pool.name
+
     def header(self, name: bytes) -> bytes | None:
         """*name* in lower case."""
         for found, value in self.headers:
