@@ -41,7 +41,7 @@ def relay(
         headers = [pair for pair in reply.headers if pair[0] not in SAID_BY_OUTPUT]
         return _events(reply, output, reader, headers + own, event_bytes)
     headers = [pair for pair in reply.headers if pair[0] not in NOT_PASSED]
-    return _whole(reply, output, reader, headers + own, hold_bytes)
+    return _whole(reply, output, reader, headers + own, hold_bytes, event_bytes)
 
 
 async def _events(reply: Reply, output: Output, reader: ReplyReader, headers: Headers, event_bytes: int) -> None:
@@ -68,17 +68,19 @@ async def _events(reply: Reply, output: Output, reader: ReplyReader, headers: He
 
     while not await reply.pump(sink):
         if len(held) > event_bytes:
-            raise InvalidReply(f"an event of the stream is longer than {event_bytes} bytes")
+            raise InvalidReply(f"{reply.upstream} sent an event longer than {event_bytes} bytes")
         await output.drained()
     if held:  # no blank line after the last event: passed as it came
         feed(held)
         write(held)
     if not output.answering:
-        raise TruncatedReply("the upstream sent a stream without a single event")
+        raise TruncatedReply(f"{reply.upstream} sent a stream without a single event")
     output.finish()
 
 
-async def _whole(reply: Reply, output: Output, reader: ReplyReader, headers: Headers, hold_bytes: int) -> None:
+async def _whole(
+    reply: Reply, output: Output, reader: ReplyReader, headers: Headers, hold_bytes: int, event_bytes: int
+) -> None:
     body = reply.whole()
     if body is not None:
         reader.feed(body)
@@ -95,12 +97,16 @@ async def _whole(reply: Reply, output: Output, reader: ReplyReader, headers: Hea
             return output.write(data)
         held.append(data)
         size += len(data)
+        if output.begun:  # pings have begun a stream, where a whole reply is one event
+            return size <= event_bytes
         if size <= hold_bytes:
             return True
         output.begin(reply.status, headers, _length(reply))
         return output.write(b"".join(held))
 
     while not await reply.pump(sink):
+        if not output.answering:
+            raise InvalidReply(f"{reply.upstream} sent no stream, but a reply longer than {event_bytes} bytes")
         await output.drained()
     reader.end()
     if output.answering:
