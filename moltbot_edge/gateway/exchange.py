@@ -200,17 +200,17 @@ class Exchange:
             status=status,
             duration_s=now - attempt.began,
             first_byte_s=attempt.first_byte_s,
-            error=None if error is None else error.code or error.kind,
+            error=(error.code or error.kind) if error is not None and error.retryable else None,  # else the caller's
             retry_after_s=None if error is None else error.retry_after_s,
             usage=attempt.reader.usage,
             timings=attempt.reader.timings,
         )
         self._standings[name] = self._standings[name].ended(outcome, now)
         cells = self._cells[name]
-        if outcome.error is None:
+        if error is None:
             cells.ok.add()
         else:
-            self._metrics.attempts.cell(name, outcome.error).add()
+            self._metrics.attempts.cell(name, error.code or error.kind).add()
         if outcome.first_byte_s is not None:
             cells.first_byte_seconds.observe(outcome.first_byte_s)
         usage = outcome.usage
