@@ -91,6 +91,7 @@ class Overloaded(GatewayError):
     status = 503
     kind = "overloaded_error"
     code = "overloaded"
+    retryable = True  # one upstream's line is full, another's may not be
 
 
 class EngineFailed(GatewayError):
