@@ -5,7 +5,15 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from moltbot_edge.api import Deployment, Dialect, InvalidReply, TruncatedReply, Upstream, UpstreamRefused
+from moltbot_edge.api import (
+    Deployment,
+    Dialect,
+    InvalidReply,
+    TruncatedReply,
+    Upstream,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
 from moltbot_edge.core.head import Body
 from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import Address, Pool, Reply, WireLimits
@@ -92,8 +100,10 @@ async def refusal(deployment: Deployment, reply: Reply) -> UpstreamRefused | Inv
         return InvalidReply(f"{deployment.name} redirects to {target}: set its endpoint to where it really is")
     try:
         body = await reply.read(REFUSAL_BYTES)
-    except (TruncatedReply, InvalidReply):
+    except (TruncatedReply, InvalidReply, UpstreamTimeout):
         body = b""
+    if len(body) == REFUSAL_BYTES:
+        body = b""  # cut, it would not be JSON any more
     retry_after = reply.header(b"retry-after")
     return UpstreamRefused(
         f"{deployment.name} answered {reply.status}",
