@@ -511,7 +511,7 @@ class Connection(asyncio.BufferedProtocol):
             else:
                 self._say(call, GatewayError("the gateway failed; its log says why"))
         else:
-            if not call.complete and not self.lost:
+            if not call.complete and not self.transport.is_closing():
                 log.error("a request was left without a reply: %s %s", scope["method"], scope["path"])
                 self.abort()
         finally:
