@@ -26,7 +26,7 @@ __all__ = ["Change", "EngineModel", "Supervisor"]
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.05, 0.5  # a warm file loads in less than the first, a cold one takes minutes
 SLOTS_POLL_S = 2.0  # see `health.is_idle`
-SHOWN_LINES = 6  # of an engine's output, in an error
+SHOWN_LINES = 12  # of an engine's output, in an error: llama-server says what is wrong some eight lines before its end
 
 Address = tuple[str, int]
 T = TypeVar("T")

@@ -1,22 +1,11 @@
-"""The real parts that tests of the engines need are told by where they are."""
+"""What the tests of the engines share."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from gguf_file import chat_model as chat_model_bytes
-
-
-@pytest.fixture(scope="session")
-def llama_server() -> Path:
-    return Path(os.environ["MOLTBOT_TEST_LLAMA_SERVER"])
-
-
-@pytest.fixture(scope="session")
-def chat_model() -> Path:
-    return Path(os.environ["MOLTBOT_TEST_GGUF"])
 
 
 @pytest.fixture

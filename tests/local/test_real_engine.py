@@ -47,7 +47,7 @@ def supervised(llama_server: Path, chat_model: Path) -> Supervised:
 
 
 async def ask(address: tuple[str, int], path: str, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
-    """One request by hand, for these tests are not about clients."""
+    """Status and body of one request by hand, for these tests are not about clients. Status 0: no reply came."""
     host, port = address
     data = json.dumps(body).encode() if body is not None else b""
     reader, writer = await asyncio.open_connection(host, port)
@@ -57,7 +57,7 @@ async def ask(address: tuple[str, int], path: str, body: dict[str, Any] | None =
     reply = await reader.read()
     writer.close()
     head_bytes, _, content = reply.partition(b"\r\n\r\n")
-    return int(head_bytes.split()[1]), content
+    return int(head_bytes.split()[1]) if head_bytes else 0, content
 
 
 def pid_of(address: tuple[str, int]) -> int:
