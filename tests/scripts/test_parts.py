@@ -131,3 +131,16 @@ def test_the_real_parts_are_what_they_say(llama_server: Path, chat_model: Path) 
     assert "version" in version.stdout + version.stderr
     with chat_model.open("rb") as file:
         assert file.read(4) == b"GGUF"
+
+
+def test_the_real_engine_refuses_a_flag_that_it_does_not_know(llama_server: Path) -> None:
+    run = subprocess.run([llama_server, "--no-such-flag"], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "--no-such-flag" in run.stderr
+
+
+def test_the_real_engine_ends_where_there_is_no_model(llama_server: Path, tmp_path: Path) -> None:
+    words = [llama_server, "--model", tmp_path / "none.gguf", "--port", "0"]
+    run = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "none.gguf" in run.stderr
