@@ -121,7 +121,11 @@ async def test_an_address_that_refuses_or_does_not_accept_is_passed_over(body: A
 @pytest.mark.parametrize("status", [400, 413, 422])
 async def test_a_request_at_fault_is_asked_nowhere_else(status: int, body: Any) -> None:
     said = error("`temperature` must be a number")
-    async with (upstream(answers(status, said)) as first, upstream(says()) as second, serving(config(first, second)) as gateway):
+    async with (
+        upstream(answers(status, said)) as first,
+        upstream(says()) as second,
+        serving(config(first, second)) as gateway,
+    ):
         answer = await gateway.ask(body)
         assert answer.status == status
         assert answer.body == said.encode()
@@ -150,7 +154,12 @@ async def test_an_error_too_long_to_keep_is_told_in_our_words() -> None:
 
 @BOTH
 async def test_no_more_deployments_are_asked_than_configured(body: Any) -> None:
-    async with (upstream(answers(500, error("one"))) as one, upstream(answers(500, error("two"))) as two, upstream(says()) as three, serving(config(one, two, three, attempts=2)) as gateway):
+    async with (
+        upstream(answers(500, error("one"))) as one,
+        upstream(answers(500, error("two"))) as two,
+        upstream(says()) as three,
+        serving(config(one, two, three, attempts=2)) as gateway,
+    ):
         answer = await gateway.ask(body)
         assert answer.error["message"] == "two"
         assert [len(box.asked) for box in (one, two, three)] == [1, 1, 0]
@@ -164,7 +173,13 @@ async def test_a_deployment_that_failed_rests_and_the_others_answer() -> None:
 
 
 async def test_a_full_upstream_is_passed_over() -> None:
-    async with ((upstream(hangs()) as busy, upstream(says()) as good, serving(config(busy, good, connections=1, queue=1)) as gateway), gateway.caller() as first, gateway.caller() as second):
+    async with (
+        upstream(hangs()) as busy,
+        upstream(says()) as good,
+        serving(config(busy, good, connections=1, queue=1)) as gateway,
+        gateway.caller() as first,
+        gateway.caller() as second,
+    ):
         await first.send(request())
         await busy.was_asked()
         assert (await gateway.ask()).status == 200  # in turn: this one is the other's
@@ -176,15 +191,18 @@ async def test_a_full_upstream_is_passed_over() -> None:
 
 
 async def test_a_full_upstream_alone_is_a_503_with_a_time_to_come_back() -> None:
-    async with upstream(hangs()) as busy, serving(config(busy, connections=1, queue=1, queue_s=0.1)) as gateway:
-        async with gateway.caller() as first:
-            await first.send(request())
-            await busy.was_asked()
-            async with asyncio.TaskGroup() as tasks:
-                refused = [tasks.create_task(gateway.ask()) for _ in range(3)]
-            for answer in (one.result() for one in refused):
-                assert (answer.status, answer.error["code"]) == (503, "overloaded")
-                assert int(answer.header("retry-after") or "0") >= 1
+    async with (
+        upstream(hangs()) as busy,
+        serving(config(busy, connections=1, queue=1, queue_s=0.1)) as gateway,
+        gateway.caller() as first,
+    ):
+        await first.send(request())
+        await busy.was_asked()
+        async with asyncio.TaskGroup() as tasks:
+            refused = [tasks.create_task(gateway.ask()) for _ in range(3)]
+        for answer in (one.result() for one in refused):
+            assert (answer.status, answer.error["code"]) == (503, "overloaded")
+            assert int(answer.header("retry-after") or "0") >= 1
 
 
 # After the first byte.
@@ -202,16 +220,19 @@ ENDINGS: dict[str, Script] = {
 
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_a_stream_that_breaks_off_ends_with_an_error_event_after_whole_events_only(ending: str) -> None:
-    async with upstream(ENDINGS[ending]) as bad, upstream(says()) as good:
-        async with serving(config(bad, good, **SMALL)) as gateway:
-            answer = await gateway.ask(STREAMED)
-            assert answer.status == 200
-            said, told, done = answer.data
-            assert said == delta("one").removeprefix(b"data: ").strip()
-            assert b'"error"' in told
-            assert b'"code":"upstream_' in told
-            assert done == b"[DONE]"
-            assert good.asked == []
+    async with (
+        upstream(ENDINGS[ending]) as bad,
+        upstream(says()) as good,
+        serving(config(bad, good, **SMALL)) as gateway,
+    ):
+        answer = await gateway.ask(STREAMED)
+        assert answer.status == 200
+        said, told, done = answer.data
+        assert said == delta("one").removeprefix(b"data: ").strip()
+        assert b'"error"' in told
+        assert b'"code":"upstream_' in told
+        assert done == b"[DONE]"
+        assert good.asked == []
 
 
 async def test_the_openai_client_raises_what_the_error_event_says() -> None:
@@ -229,12 +250,15 @@ async def test_the_openai_client_raises_what_the_error_event_says() -> None:
 @pytest.mark.parametrize("framing", [b"Content-Length: 200000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n30d40\r\n"])
 async def test_a_long_reply_that_breaks_off_is_cut_and_not_ended(framing: bytes, body: Any) -> None:
     half = b"x" * 100_000
-    async with upstream(raw(HEAD + framing, half)) as bad, upstream(says()) as good:
-        async with serving(config(bad, good)) as gateway:
-            with pytest.raises(Cut) as cut:
-                await gateway.ask(body)
-            assert half.startswith(cut.value.got)
-            assert good.asked == []
+    async with (
+        upstream(raw(HEAD + framing, half)) as bad,
+        upstream(says()) as good,
+        serving(config(bad, good)) as gateway,
+    ):
+        with pytest.raises(Cut) as cut:
+            await gateway.ask(body)
+        assert half.startswith(cut.value.got)
+        assert good.asked == []
 
 
 async def test_a_long_reply_that_falls_silent_is_cut_and_gets_no_ping() -> None:
