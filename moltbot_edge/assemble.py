@@ -17,7 +17,7 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.server import ServerState
 
-from moltbot_edge.config.catalog import catalog_of, engine_files
+from moltbot_edge.config.catalog import catalog_of, engines_of
 from moltbot_edge.config.schema import Config, Limits
 from moltbot_edge.core.catalog import Catalog
 from moltbot_edge.core.dialect import Dialect
@@ -117,7 +117,10 @@ def assemble(
     upstreams = Upstreams(dialects, _wire_limits(config.limits), ticker, tls)
     supervisor = Supervisor(
         config.engines,
-        _engine_models(config, catalog),
+        {
+            name: EngineModel(name, Path(upstream.model_file or ""), upstream.engine_args)
+            for name, upstream in engines_of(catalog).items()
+        },
         log=logging.getLogger("moltbot_edge.local"),
         environment=environment,
         on_change=functools.partial(_count_engine, metrics),
@@ -156,7 +159,7 @@ def assemble(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with supervisor:
             yield
-        upstreams.close()
+            upstreams.close()  # an engine that works for nobody any more ends sooner
         ticker.stop()
 
     app = App(
@@ -199,11 +202,6 @@ def _policies(config: Config, catalog: Catalog, registry: Registry) -> Mapping[s
         options: Mapping[str, Any] = said.options if said is not None and not isinstance(said, str) else {}
         policies[alias] = registry.build("policy", route.policy, options)
     return policies
-
-
-def _engine_models(config: Config, catalog: Catalog) -> dict[str, EngineModel]:
-    args = {model.name: tuple(model.engine_args) for model in config.model_registry}
-    return {name: EngineModel(name, file, args.get(name, ())) for name, file in engine_files(catalog).items()}
 
 
 def _wire_limits(limits: Limits) -> WireLimits:

@@ -20,11 +20,12 @@ def catalog_of(config: Config, found: Mapping[str, Path], stores: Sequence[Path]
     """
     deployments: dict[str, list[Deployment]] = {}
     for model in config.model_registry:
-        deployments.setdefault(model.name, []).append(_deployment(model, stores))
+        several = deployments.setdefault(model.name, [])
+        several.append(_deployment(model, stores, len(several)))
     taken = {one.upstream.model_file for several in deployments.values() for one in several}
     for name, file in found.items():
         if name not in deployments and name not in config.aliases and str(file) not in taken:
-            deployments[name] = [_deployment(Model(name=name, file=str(file)), stores)]
+            deployments[name] = [_deployment(Model(name=name, file=str(file)), stores, 0)]
 
     attempts = config.router.attempts
     routes = {
@@ -37,20 +38,17 @@ def catalog_of(config: Config, found: Mapping[str, Path], stores: Sequence[Path]
     return Catalog(routes)
 
 
-def engine_files(catalog: Catalog) -> dict[str, Path]:
-    """The GGUF file of each engine, by its upstream's name."""
-    return {
-        one.upstream.name: Path(one.upstream.model_file)
-        for route in catalog.routes.values()
-        for one in route.deployments
-        if one.upstream.model_file is not None
-    }
+def engines_of(catalog: Catalog) -> dict[str, Upstream]:
+    """The upstreams that are engines on this board, by name."""
+    upstreams = (one.upstream for route in catalog.routes.values() for one in route.deployments)
+    return {upstream.name: upstream for upstream in upstreams if upstream.model_file is not None}
 
 
-def _deployment(model: Model, stores: Sequence[Path]) -> Deployment:
+def _deployment(model: Model, stores: Sequence[Path], before: int) -> Deployment:
+    """*before* counts the deployments of the same name: two engines of one alias are two upstreams."""
     return Deployment(
         name=model.name,
-        upstream=_remote(model) if model.endpoint is not None else _engine(model, stores),
+        upstream=_remote(model) if model.endpoint is not None else _engine(model, stores, before),
         model=model.model or model.name,
         weight=model.weight,
         context_tokens=model.context_tokens,
@@ -75,16 +73,18 @@ def _remote(model: Model) -> Upstream:
     )
 
 
-def _engine(model: Model, stores: Sequence[Path]) -> Upstream:
+def _engine(model: Model, stores: Sequence[Path], before: int) -> Upstream:
     file = Path(model.file or "")
     places = [folder / file for folder in stores]  # an absolute file stays as it is
+    context = () if model.context_tokens is None else ("--ctx-size", str(model.context_tokens))
     return Upstream(
-        name=model.name,
+        name=model.name if before == 0 else f"{model.name}#{before + 1}",
         scheme="http",
         host="127.0.0.1",
         port=0,
         base_path="/v1",
         model_file=str(next((place for place in places if place.exists()), file)),
+        engine_args=(*context, *model.engine_args),
     )
 
 

@@ -12,7 +12,8 @@ from moltbot_edge.core.errors import UnknownModel
 class Upstream(msgspec.Struct, frozen=True):
     """A base URL with credentials, limits and a dialect. *base_path* has no slash at its end (``/v1``, or empty).
 
-    *model_file* is set for an engine on this board; its address is then known only once it runs.
+    *model_file* is set for an engine on this board, whose address is known only once it runs; *engine_args* are
+    its flags after the profile's.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Upstream(msgspec.Struct, frozen=True):
     api_key: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     model_file: str | None = None
+    engine_args: tuple[str, ...] = ()
 
 
 class Deployment(msgspec.Struct, frozen=True):

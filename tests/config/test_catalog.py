@@ -1,0 +1,76 @@
+"""From a configuration to what callers can ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moltbot_edge.config.catalog import catalog_of, engines_of
+from moltbot_edge.config.schema import Alias, Config, Model, Router
+from moltbot_edge.core.errors import UnknownModel
+
+BOX, OTHER = "http://192.168.1.20:11434", "https://api.example.com/openai/v1/"
+
+
+def test_an_endpoint_is_meant_with_v1_unless_it_has_a_path() -> None:
+    catalog = catalog_of(
+        Config(model_registry=[Model(name="a", endpoint=BOX), Model(name="b", endpoint=OTHER)]), {}, []
+    )
+    box, other = (catalog.routes[name].deployments[0].upstream for name in ("a", "b"))
+    assert (box.host, box.port, box.base_path, box.scheme) == ("192.168.1.20", 11434, "/v1", "http")
+    assert (other.host, other.port, other.base_path, other.scheme) == ("api.example.com", 443, "/openai/v1", "https")
+
+
+def test_a_name_repeated_is_one_alias_whose_deployments_are_told_apart() -> None:
+    models = [Model(name="chat", endpoint=url, weight=weight) for url, weight in ((BOX, 2), (OTHER, 1), (BOX, 3))]
+    route = catalog_of(Config(model_registry=models, router=Router(attempts=2)), {}, []).routes["chat"]
+    assert [one.name for one in route.deployments] == [
+        "chat@192.168.1.20:11434",
+        "chat@api.example.com:443",
+        "chat@192.168.1.20:11434#2",
+    ]
+    assert [one.weight for one in route.deployments] == [2, 1, 3]
+    assert route.attempts == 2
+
+
+def test_an_alias_has_the_deployments_of_its_models_and_its_own_policy() -> None:
+    config = Config(
+        model_registry=[Model(name="small", endpoint=BOX), Model(name="large", endpoint=OTHER)],
+        aliases={"gpt-4o-mini": "small", "any": Alias(models=["small", "large"], policy="round-robin")},
+    )
+    routes = catalog_of(config, {}, []).routes
+    assert list(routes) == ["small", "large", "gpt-4o-mini", "any"]
+    assert routes["gpt-4o-mini"].deployments == routes["small"].deployments
+    assert [one.model for one in routes["any"].deployments] == ["small", "large"]
+    assert (routes["any"].policy, routes["small"].policy) == ("round-robin", "weighted")
+
+
+def test_files_found_are_served_unless_the_registry_has_them(tmp_path: Path) -> None:
+    tiny, other = tmp_path / "tiny.gguf", tmp_path / "other.gguf"
+    tiny.touch()
+    config = Config(model_registry=[Model(name="mine", file="tiny.gguf", context_tokens=2048, engine_args=["--poll"])])
+    catalog = catalog_of(config, {"tiny": tiny, "other": other}, [tmp_path])
+    assert list(catalog.routes) == ["mine", "other"]
+    assert {name: one.model_file for name, one in engines_of(catalog).items()} == {
+        "mine": str(tiny),
+        "other": str(other),
+    }
+    assert engines_of(catalog)["mine"].engine_args == ("--ctx-size", "2048", "--poll")
+
+
+def test_two_files_of_one_name_are_two_engines() -> None:
+    models = [Model(name="chat", file="/a.gguf"), Model(name="chat", file="/b.gguf")]
+    catalog = catalog_of(Config(model_registry=models), {}, [])
+    assert {name: one.model_file for name, one in engines_of(catalog).items()} == {
+        "chat": "/a.gguf",
+        "chat#2": "/b.gguf",
+    }
+
+
+def test_an_unknown_model_is_told_what_there_is() -> None:
+    catalog = catalog_of(Config(model_registry=[Model(name="chat", endpoint=BOX)]), {}, [])
+    with pytest.raises(UnknownModel, match="no model named 'cat'; configured: chat"):
+        catalog.route("cat")
+    with pytest.raises(UnknownModel, match="add one to model_registry"):
+        catalog_of(Config(), {}, []).route("cat")
