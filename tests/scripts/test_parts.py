@@ -140,7 +140,7 @@ def test_the_real_engine_refuses_a_flag_that_it_does_not_know(llama_server: Path
 
 
 def test_the_real_engine_ends_where_there_is_no_model(llama_server: Path, tmp_path: Path) -> None:
-    words = [llama_server, "--model", tmp_path / "none.gguf", "--port", "0"]
+    words = [str(llama_server), "--model", str(tmp_path / "none.gguf"), "--port", "0"]
     run = subprocess.run(words, capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert "none.gguf" in run.stderr
