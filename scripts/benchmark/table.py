@@ -193,9 +193,7 @@ def heading(machine: Machine, elsewhere: float, rows: Sequence[Row]) -> str:
         versions,
     ]
     if elsewhere > CROWDED:
-        lines.append(
-            "The machine was not idle: CPU figures and latencies are inflated. Trust the ratios, run it again."
-        )
+        lines.append("The machine was not idle: every figure is inflated, a large program's more than a small one's.")
     if machine.cores < 2:
         lines.append("One core for everything: requests/s are of target, stub and load together.")
     return "\n".join(lines)
