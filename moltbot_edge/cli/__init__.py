@@ -1,7 +1,8 @@
 """The command line: one file for each command, read when the command is called.
 
-main   the table of commands; what is wanted when none is named
-serve  the gateway
-check  every problem of a configuration, or its JSON Schema
-keys   secrets for callers
+main     the table of commands; what is wanted when none is named
+reading  a configuration against what this machine has
+serve    the gateway
+check    every problem of a configuration, or its JSON Schema
+keys     secrets for callers
 """

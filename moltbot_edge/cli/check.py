@@ -9,10 +9,9 @@ from typing import Any
 
 import click
 
-from moltbot_edge.config.known import Known, known, plugins
-from moltbot_edge.config.load import Reading, find_config, model_stores, read
+from moltbot_edge.cli.reading import read_here
+from moltbot_edge.config.load import Reading, find_config, model_stores
 from moltbot_edge.config.problem import Problem
-from moltbot_edge.config.schema import Config
 from moltbot_edge.local.store import found_models
 
 EPILOG = """\b
@@ -41,7 +40,7 @@ def check(ctx: click.Context, file: Path | None, schema: bool, as_json: bool) ->
         click.echo(json.dumps(json_schema(), indent=2))
         return
     path = find_config(file, os.environ)
-    reading = read(path, os.environ, known=lambda config: _known(config, path))
+    reading, _ = read_here(path)
     name = str(path) if path is not None else "no configuration file"
     if as_json:
         click.echo(json.dumps({"file": path and str(path), "problems": [_object(one) for one in reading.problems]}))
@@ -50,11 +49,6 @@ def check(ctx: click.Context, file: Path | None, schema: bool, as_json: bool) ->
             click.echo(str(problem))
         click.echo(f"{name}: {_counted(reading)}. {_summary(reading)}".strip())
     ctx.exit(1 if reading.errors else 0)
-
-
-def _known(config: Config, path: Path | None) -> Known:
-    registry, problems = plugins(config)
-    return known(registry, found_models(model_stores(config, path)), problems)
 
 
 def _object(problem: Problem) -> dict[str, Any]:

@@ -15,11 +15,10 @@ import click
 
 from moltbot_edge import __version__
 from moltbot_edge.assemble import Gateway, assemble
-from moltbot_edge.config.known import Known, known, plugins
-from moltbot_edge.config.load import Reading, find_config, model_stores, read
+from moltbot_edge.cli.reading import read_here
+from moltbot_edge.config.load import find_config, model_stores
 from moltbot_edge.config.schema import Config
-from moltbot_edge.kernel.registry import PluginError, Registry
-from moltbot_edge.local.store import found_models
+from moltbot_edge.kernel.registry import PluginError
 
 EPILOG = """\b
 Examples:
@@ -46,7 +45,7 @@ def serve(ctx: click.Context, file: Path | None, host: str | None, port: str | N
     """
     path = find_config(file, os.environ)
     asked = {"server.host": host, "server.port": port}
-    reading, registry = _read(path, {name: value for name, value in asked.items() if value is not None})
+    reading, registry = read_here(path, {name: value for name, value in asked.items() if value is not None})
     for problem in reading.problems:
         click.echo(str(problem), err=True)
     if reading.errors:
@@ -67,17 +66,6 @@ def serve(ctx: click.Context, file: Path | None, host: str | None, port: str | N
     gateway.run()
     if not gateway.started:
         ctx.exit(1)
-
-
-def _read(path: Path | None, settings: dict[str, str]) -> tuple[Reading, Registry]:
-    registry = Registry()
-
-    def names(config: Config) -> Known:
-        nonlocal registry
-        registry, problems = plugins(config)
-        return known(registry, found_models(model_stores(config, path)), problems)
-
-    return read(path, os.environ, settings=settings, known=names), registry
 
 
 def _greet(gateway: Gateway, url: str) -> None:
