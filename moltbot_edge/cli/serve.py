@@ -8,8 +8,11 @@ import logging
 import os
 import resource
 import shlex
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -63,9 +66,16 @@ def serve(ctx: click.Context, file: Path | None, host: str | None, port: str | N
     # What exists now stays until the end: the collector need not look at it again.
     gc.collect()
     gc.freeze()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
     gateway.run()
     if not gateway.started:
         ctx.exit(1)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """uvicorn raises the signal that ended it once more, when all is done: that is no error."""
+    raise SystemExit(0)
 
 
 def _greet(gateway: Gateway, url: str) -> None:
@@ -77,7 +87,8 @@ def _greet(gateway: Gateway, url: str) -> None:
         click.echo("or add a machine to model_registry (`moltbot-edge check --help`), and start again.")
         return
     listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    body = json.dumps({"model": names[0], "stream": True, "messages": [{"role": "user", "content": QUESTION}]})
+    messages = [{"role": "user", "content": QUESTION}]
+    body = json.dumps({"model": names[0], "stream": True, "temperature": 0, "messages": messages})
     key = " -H 'Authorization: Bearer KEY'" if gateway.needs_key else ""
     click.echo(f"moltbot-edge {__version__} serves {listed}")
     click.echo(f"  try it    curl -N {url}/v1/chat/completions{key} -d {shlex.quote(body)}")

@@ -1,0 +1,57 @@
+"""``serve`` as a process: how it greets, refuses and ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+SERVE = [sys.executable, "-m", "moltbot_edge", "serve"]
+WAIT_S = 30
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_it_says_where_it_listens_and_ends_cleanly(number: signal.Signals, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*SERVE, "--port", "0"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        found = re.search(r"listens on (http://127\.0\.0\.1:\d+)", process.stdout.readline())
+        assert found is not None
+        with urllib.request.urlopen(f"{found[1]}/health", timeout=WAIT_S) as reply:
+            assert reply.status == 200
+        process.send_signal(number)
+        _, complaints = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0
+    assert complaints == ""
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [*SERVE, "--port", str(port)], cwd=tmp_path, capture_output=True, text=True, timeout=WAIT_S, check=False
+        )
+    assert done.returncode != 0
+    assert str(port) in done.stderr
+    assert "address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_off_loopback_without_a_key_it_does_not_start(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*SERVE, "--host", "0.0.0.0", "--port", "0"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "moltbot-edge keys new" in done.stderr
