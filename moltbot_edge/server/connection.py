@@ -43,6 +43,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Asgi = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
@@ -283,6 +284,7 @@ class Connection(asyncio.BufferedProtocol):
         self._head_s = 0.0
         self._head_bytes = 0
         self._in_head = False
+        self._passed_over = False  # the head that is read now is ours, see `_pass_over`
         self.write_paused = False
         self._drain: asyncio.Future[None] | None = None
 
@@ -313,6 +315,7 @@ class Connection(asyncio.BufferedProtocol):
                 call.wake()
                 if call.task is not None:
                     call.task.cancel("the caller has left")
+                    self._state.tasks.discard(call.task)  # one that has not begun will not do so itself
 
     def eof_received(self) -> None:
         return None  # a caller that closes its side has left: the transport closes, and connection_lost comes
@@ -331,12 +334,8 @@ class Connection(asyncio.BufferedProtocol):
             self._head_bytes += nbytes
         try:
             self._parser.feed_data(self._settings.buffer[:nbytes])
-        except httptools.HttpParserUpgrade:
-            # Java's client asks for h2c with every first request, and is content with HTTP/1.1.
-            if not self._calls:
-                self._refuse(InvalidRequest("this server does not upgrade connections"))
-                return
-            self._calls[-1].keep_alive = False
+        except httptools.HttpParserUpgrade as upgrade:
+            self._pass_over(bytes(self._settings.buffer[upgrade.args[0] : nbytes]))
         except httptools.HttpParserError as error:
             self._refuse(InvalidRequest(f"this is not a valid HTTP request: {error}"))
             return
@@ -350,11 +349,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self.write_paused = False
+        self._silent_s = 0.0
         self._wake_drained()
 
     # httptools' side.
 
     def on_message_begin(self) -> None:
+        self._in_head = True
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._content_length: int | None = None
@@ -375,6 +376,9 @@ class Connection(asyncio.BufferedProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._head_s = 0.0
+        if self._passed_over:
+            self._passed_over = False
+            return
         version = self._parser.get_http_version()
         raw_path, _, query = self._url.partition(b"?")
         if not raw_path.startswith(b"/"):  # http://host/path, as to a proxy
@@ -444,6 +448,8 @@ class Connection(asyncio.BufferedProtocol):
             self._close(linger=not call.body_complete)
         elif self._calls:
             self._serve(self._calls[0], self._pipelined.popleft())
+            if len(self._calls) == 1 and self._calls[0].body_complete:
+                self.resume_reading()
         else:
             self.resume_reading()
 
@@ -478,13 +484,13 @@ class Connection(asyncio.BufferedProtocol):
             self._head_s += TICK_S
             if self._silent_s >= LINGER_S or self._head_s >= settings.head_s:
                 self.abort()
-        elif self._in_head:
+        elif self._in_head and not self._calls:
             self._head_s += TICK_S
             if self._head_s >= settings.head_s:
                 self._refuse(RequestTimeout(f"the request's headers did not arrive in {settings.head_s:g} s"))
         elif not self._calls:
             if self._silent_s >= KEEP_ALIVE_S:
-                self.transport.close()
+                self.abort()  # what is still unsent has not moved all the while
         elif self._silent_s >= settings.head_s and self._calls[0].waits_for_body:
             self._calls[0].end_body(RequestTimeout(f"nothing came of the request's body for {settings.head_s:g} s"))
 
@@ -506,10 +512,10 @@ class Connection(asyncio.BufferedProtocol):
                 self._say(call, error)
         except Exception:  # a fault of ours: logged whole, told briefly, and the next request is served
             log.exception("a request failed: %s %s", scope["method"], scope["path"])
-            if call.started:
-                self.abort()
-            else:
+            if not call.started:
                 self._say(call, GatewayError("the gateway failed; its log says why"))
+            elif not call.complete:
+                self.abort()
         else:
             if not call.complete and not self.transport.is_closing():
                 log.error("a request was left without a reply: %s %s", scope["method"], scope["path"])
@@ -518,8 +524,31 @@ class Connection(asyncio.BufferedProtocol):
             if call.task is not None:
                 self._state.tasks.discard(call.task)
 
+    def _pass_over(self, rest: bytes) -> None:
+        """A wish for another protocol: Java's client has it with every first request, and is content with HTTP/1.1.
+
+        httptools takes a request with such a wish to be without a body; a head of our own makes it read *rest* as one.
+        """
+        if not self._calls:
+            self._refuse(InvalidRequest("this server does not upgrade connections"))
+            return
+        call = self._calls[-1]
+        call.keep_alive = False
+        framing = next((pair for pair in self._headers if pair[0] in FRAMING), None)
+        if framing is None:
+            return
+        call.body_complete = False
+        self._passed_over = True
+        try:
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b: %b\r\n\r\n" % framing + rest)
+        except httptools.HttpParserError as error:
+            self._refuse(InvalidRequest(f"this is not a valid HTTP request: {error}"))
+
     def _refuse(self, error: GatewayError) -> None:
-        """Answer what is no request, after the replies that are due, and end the connection."""
+        """Answer what is no request, and end the connection."""
+        if len(self._calls) == 1 and not self._calls[0].body_complete:
+            self._calls[0].end_body(error)  # whoever reads it answers
+            return
         if self._calls:
             self.abort()  # a reply is on its way, and what follows it cannot be told from nonsense
             return
