@@ -37,7 +37,7 @@ class App:
                 Route("/v1/models", models.all),
                 Route("/v1/models/{name:path}", models.one),
             ],
-            exception_handlers={GatewayError: _said_in(dialect), HTTPException: _said_in(dialect)},
+            exception_handlers=dict.fromkeys((GatewayError, HTTPException, Exception), _said_in(dialect)),
             lifespan=lifespan,
         )
 
@@ -64,7 +64,9 @@ def _said_in(dialect: Dialect) -> Callable[[Request, Exception], Response]:
 def _translated(request: Request, error: Exception) -> GatewayError:
     if isinstance(error, GatewayError):
         return error
-    status = error.status_code if isinstance(error, HTTPException) else 500
+    if not isinstance(error, HTTPException):
+        return GatewayError("the gateway failed; its log says why")
+    status = error.status_code
     if status == 404:
         return UnknownPath(f"there is nothing at {request.url.path}; the README lists the endpoints")
     if status == 405:
