@@ -28,11 +28,19 @@ TEST_S = 20  # fails instead of hanging
 
 
 class Gateway:
-    """*ending* tells it to stop; what is under way is finished first."""
+    """*ending* tells it to stop; what is under way is finished first. *errors* are those that it logged."""
 
-    def __init__(self, server: assemble.Gateway, port: int, secret: str | None, ending: asyncio.Event) -> None:
+    def __init__(
+        self,
+        server: assemble.Gateway,
+        port: int,
+        secret: str | None,
+        ending: asyncio.Event,
+        errors: list[logging.LogRecord],
+    ) -> None:
         self.server = server
         self.ending = ending
+        self.errors = errors
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self._secret = secret
@@ -126,7 +134,7 @@ async def serving(
                 server.main_loop = main_loop  # type: ignore[method-assign]
                 served = asyncio.get_running_loop().create_task(server.serve(sockets=[sock]))
                 await started.wait()
-                gateway = Gateway(server, port, secret, ending)
+                gateway = Gateway(server, port, secret, ending, errors.records)
                 try:
                     yield gateway
                     if not ending.is_set():

@@ -57,6 +57,8 @@ class Caller:
     async def send(self, *pieces: bytes) -> None:
         """Each piece leaves by itself."""
         for piece in pieces:
+            if self.writer.is_closing():
+                raise ConnectionResetError("the other side has closed")
             self.writer.write(piece)
             await self.writer.drain()
             for _ in range(3):
@@ -134,7 +136,11 @@ async def caller(port: int, *, receive_buffer_bytes: int | None = None) -> Async
     if receive_buffer_bytes is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
     sock.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    except OSError:
+        sock.close()
+        raise
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     reader, writer = await asyncio.open_connection(sock=sock)
     try:
