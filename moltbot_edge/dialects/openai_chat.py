@@ -65,18 +65,22 @@ class _Said(msgspec.Struct):
 
 
 _said = msgspec.json.Decoder(_Said).decode
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Reader:
     usage: Usage | None = None
     timings: Timings | None = None
+    _usage_was_said = False
 
     def _keep(self, said: _Said) -> None:
         if said.usage is not None:
             self.usage = said.usage.canonical()
+            self._usage_was_said = True
         if said.timings is not None:
             self.timings = said.timings.canonical()
-            self.usage = self.usage or said.timings.usage()
+            if not self._usage_was_said:  # with `timings_per_token` every event has a count of its own
+                self.usage = said.timings.usage() or self.usage
 
 
 class StreamReader(_Reader):
@@ -87,7 +91,7 @@ class StreamReader(_Reader):
         for one in sse.data_of(data):
             try:
                 self._keep(_said(one))
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except UNREADABLE:
                 continue  # [DONE], or an event that is none of ours to judge
 
     def end(self) -> None: ...
@@ -116,7 +120,7 @@ class WholeReader(_Reader):
         if not self._head:
             try:
                 self._keep(_said(tail))
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except UNREADABLE:
                 return
             return
         said = {
@@ -139,7 +143,7 @@ def _last_object(piece: bytes, key: str) -> object | None:
         return None
     try:
         found: object = json.JSONDecoder().raw_decode(text, start)[0]
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found
 
