@@ -1,0 +1,163 @@
+"""A deployment's request on the wire: which address, whose credentials, which pool."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import trustme
+from harness import config, serving
+from scripted_upstream import answers, hangs, says, upstream
+
+from moltbot_edge.core.catalog import Deployment
+from moltbot_edge.core.catalog import Upstream as Where
+from moltbot_edge.core.errors import Unreachable, UpstreamRefused
+from moltbot_edge.dialects.openai_chat import OpenAIChat
+from moltbot_edge.upstream.chat import JOINED_BYTES, Upstreams, refusal
+from moltbot_edge.upstream.ticker import Ticker
+from moltbot_edge.upstream.wire import Address, WireLimits
+
+pytestmark = pytest.mark.anyio
+
+LIMITS = WireLimits(
+    connections=4,
+    idle_connections=4,
+    idle_connection_s=60,
+    queue=4,
+    queue_s=60,
+    connect_s=60,
+    first_byte_s=60,
+    between_bytes_s=60,
+    total_s=60,
+)
+
+
+@contextmanager
+def upstreams() -> Iterator[Upstreams]:
+    ticker = Ticker()
+    made = Upstreams({"openai-chat": OpenAIChat()}, LIMITS, ticker)
+    try:
+        yield made
+    finally:
+        made.close()
+        ticker.stop()
+
+
+def deployment(
+    host: str = "box", port: int = 80, scheme: str = "http", name: str = "chat", api_key: str | None = None
+) -> Deployment:
+    return Deployment(name, Where(f"{host}:{port}", scheme, host, port, "/v1", api_key=api_key), "theirs")
+
+
+def head_of(where: Deployment, path: str = "/chat/completions") -> list[str]:
+    with upstreams() as made:
+        _, pieces = made.request(where, None, path, b"", [b"{}"])
+        return b"".join(pieces).decode().split("\r\n")
+
+
+def test_a_request_names_its_path_and_host() -> None:
+    assert head_of(deployment("box", 11434)) == [
+        "POST /v1/chat/completions HTTP/1.1",
+        "Host: box:11434",
+        "Content-Type: application/json",
+        "Accept-Encoding: identity",
+        "Content-Length: 2",
+        "",
+        "{}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "scheme", "said"),
+    [
+        ("box", 80, "http", "box"),
+        ("box", 443, "https", "box"),
+        ("box", 443, "http", "box:443"),
+        ("box", 80, "https", "box:80"),
+        ("::1", 80, "http", "[::1]"),
+        ("fe80::1", 8080, "http", "[fe80::1]:8080"),
+    ],
+)
+def test_the_host_is_said_as_rfc_9110_has_it(host: str, port: int, scheme: str, said: str) -> None:
+    assert f"Host: {said}" in head_of(deployment(host, port, scheme))
+
+
+def test_a_key_is_sent_in_the_dialects_own_header() -> None:
+    assert "Authorization: Bearer sesame" in head_of(deployment(api_key="sesame"))
+
+
+@pytest.mark.parametrize("size", [2, JOINED_BYTES, JOINED_BYTES + 1])
+def test_a_large_body_is_not_copied(size: int) -> None:
+    body = bytearray(size)
+    with upstreams() as made:
+        _, pieces = made.request(deployment(), None, "/embeddings", b"X-A: b\r\n", [memoryview(body)])
+        assert b"".join(pieces).endswith(b"X-A: b\r\nContent-Length: %d\r\n\r\n" % size + body)
+        assert len(pieces) == (1 if size <= JOINED_BYTES else 2)
+
+
+async def test_deployments_of_one_upstream_share_its_connections() -> None:
+    async with upstream(says()) as box:
+        with upstreams() as made:
+            for name in ("one", "two"):
+                pool, pieces = made.request(deployment("127.0.0.1", box.port, name=name), None, "/x", b"", [b"{}"])
+                reply = await pool.send(pieces)
+                await reply.read(1000)
+                reply.close()
+            assert len(box.visits) == 1
+            assert len(list(made.pools())) == 1
+
+
+async def test_an_engine_that_came_back_elsewhere_is_found_there() -> None:
+    engine = Deployment("small", Where("small", "http", "127.0.0.1", 0, "/v1", model_file="x.gguf"), "small")
+    async with upstream(hangs()) as before, upstream(says()) as after:
+        with upstreams() as made:
+            pool, pieces = made.request(engine, Address("127.0.0.1", before.port), "/x", b"", [b"{}"])
+            waiting = asyncio.ensure_future(pool.send(pieces))
+            await before.was_asked()
+            pool, pieces = made.request(engine, Address("127.0.0.1", after.port), "/x", b"", [b"{}"])
+            with pytest.raises(Unreachable):
+                await waiting
+            await before.was_left()
+            reply = await pool.send(pieces)
+            assert reply.status == 200
+            reply.close()
+            assert after.asked[0].header("host") == f"127.0.0.1:{after.port}"
+            assert len(list(made.pools())) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("7", 7.0), ("0", 0.0), ("soon", None), ("-1", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)]
+)
+async def test_a_refusal_knows_when_to_come_back(said: str, seconds: float | None) -> None:
+    async with upstream(answers(429, "{}", f"Retry-After: {said}")) as box:
+        with upstreams() as made:
+            where = deployment("127.0.0.1", box.port)
+            pool, pieces = made.request(where, None, "/x", b"", [b"{}"])
+            reply = await pool.send(pieces)
+            error = await refusal(where, reply)
+            reply.close()
+            assert isinstance(error, UpstreamRefused)
+            assert error.retry_after_s == seconds
+
+
+# TLS, through the whole gateway.
+
+
+async def test_an_upstream_over_tls_answers_or_is_told_apart() -> None:
+    authority = trustme.CA()
+    certified = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(certified)
+    trusting, strange = ssl.create_default_context(), ssl.create_default_context()
+    authority.configure_trust(trusting)
+    async with upstream(says(), tls=certified) as box:
+        async with serving(config(box), tls=trusting) as gateway:
+            for _ in range(2):
+                assert (await gateway.ask()).status == 200
+            assert len(box.visits) == 1
+        async with serving(config(box), tls=strange) as gateway:
+            answer = await gateway.ask()
+            assert (answer.status, answer.error["code"]) == (502, "upstream_unreachable")
+            assert "certificate verify failed" in answer.error["message"]
