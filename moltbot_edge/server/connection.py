@@ -562,12 +562,13 @@ class Connection(asyncio.BufferedProtocol):
     def _close(self, *, linger: bool) -> None:
         if self.transport.is_closing():
             return
-        if linger and self.transport.can_write_eof():
-            self._lingering = True
-            self.resume_reading()
-            self.transport.write_eof()
-        else:
+        if not linger:
             self.transport.close()
+            return
+        self._lingering = True
+        self.resume_reading()
+        if self.transport.can_write_eof():  # TLS has no half-close: there the caller closes, or the linger's end
+            self.transport.write_eof()
 
     def _wake_drained(self) -> None:
         if self._drain is not None and not self._drain.done():
