@@ -21,7 +21,7 @@ from scripted_upstream import Upstream
 
 from moltbot_edge import assemble
 from moltbot_edge.config.schema import Config, Key, Limits, Model, Router
-from moltbot_edge.kernel.registry import Registry
+from moltbot_edge.kernel.registry import Plugin, Registry
 
 SEND_BUFFER_BYTES = 32 * 1024  # of the kernel, so that what a caller does not read is the gateway's to hold
 TEST_S = 20  # fails instead of hanging
@@ -37,16 +37,18 @@ class Gateway:
         secret: str | None,
         ending: asyncio.Event,
         errors: list[logging.LogRecord],
+        tls: ssl.SSLContext | None,
     ) -> None:
         self.server = server
         self.ending = ending
         self.errors = errors
         self.port = port
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
         self._secret = secret
+        self._tls = tls
 
     def caller(self, *, receive_buffer_bytes: int | None = None) -> AbstractAsyncContextManager[Caller]:
-        return caller(self.port, receive_buffer_bytes=receive_buffer_bytes)
+        return caller(self.port, receive_buffer_bytes=receive_buffer_bytes, tls=self._tls)
 
     async def ask(self, body: Any = QUESTION, *headers: str, **request: Any) -> Answer:
         """One request on a connection of its own."""
@@ -105,9 +107,14 @@ class _Errors(logging.Handler):
 
 @asynccontextmanager
 async def serving(
-    config: Config, *, secret: str | None = None, tls: ssl.SSLContext | None = None
+    config: Config,
+    *,
+    secret: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    callers_tls: ssl.SSLContext | None = None,
+    plugins: Sequence[Plugin] = (),
 ) -> AsyncIterator[Gateway]:
-    """The gateway of *config*. *secret* is a key for /metrics, *tls* for upstreams."""
+    """The gateway of *config*. *secret* is a key for /metrics, *tls* for upstreams, *callers_tls* for callers."""
     errors = _Errors()
     logging.getLogger().addHandler(errors)
     started = asyncio.Event()
@@ -119,7 +126,7 @@ async def serving(
                 port = sock.getsockname()[1]
                 server = assemble.assemble(
                     config,
-                    Registry(),
+                    Registry(plugins),
                     [Path("nowhere")],
                     environment={},
                     on_started=lambda gateway, url: started.set(),
@@ -134,7 +141,7 @@ async def serving(
                 server.main_loop = main_loop  # type: ignore[method-assign]
                 served = asyncio.get_running_loop().create_task(server.serve(sockets=[sock]))
                 await started.wait()
-                gateway = Gateway(server, port, secret, ending, errors.records)
+                gateway = Gateway(server, port, secret, ending, errors.records, callers_tls)
                 try:
                     yield gateway
                     if not ending.is_set():

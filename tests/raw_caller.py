@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -130,7 +131,9 @@ def request(body: Any = QUESTION, *headers: str, path: str = CHAT, method: str =
 
 
 @asynccontextmanager
-async def caller(port: int, *, receive_buffer_bytes: int | None = None) -> AsyncIterator[Caller]:
+async def caller(
+    port: int, *, receive_buffer_bytes: int | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Caller]:
     """*receive_buffer_bytes* is the kernel's, for one who reads slowly."""
     sock = socket.socket()
     if receive_buffer_bytes is not None:
@@ -142,7 +145,9 @@ async def caller(port: int, *, receive_buffer_bytes: int | None = None) -> Async
         sock.close()
         raise
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    reader, writer = await asyncio.open_connection(sock=sock)
+    reader, writer = await asyncio.open_connection(
+        sock=sock, ssl=tls, server_hostname=None if tls is None else "127.0.0.1"
+    )
     try:
         yield Caller(reader, writer)
     finally:
