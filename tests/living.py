@@ -16,9 +16,13 @@ import moltbot_edge
 ROOT = Path(moltbot_edge.__file__).parents[1]
 
 
+UNTIL_S = 30  # fails instead of hanging
+
+
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110  # another process changes it: nobody here could set an event
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(UNTIL_S):
+        while not condition():  # noqa: ASYNC110  # another process changes it: nobody here could set an event
+            await asyncio.sleep(0.01)
 
 
 def lives(pid: int) -> bool:

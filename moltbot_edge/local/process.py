@@ -179,11 +179,12 @@ def _tie() -> Callable[[], None] | None:
 
 
 def _tying_words() -> list[str]:
-    """``setpriv`` of util-linux does the same, and then becomes the command."""
+    """``setpriv`` of util-linux does the same; a shell looks whether the gateway lives, and becomes the command."""
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         raise OSError("nothing here can tie an engine's life to the gateway's: neither ctypes nor setpriv (util-linux)")
-    return [setpriv, "--pdeathsig", "KILL", "--"]
+    look = f'[ "$PPID" = {os.getpid()} ] && exec "$@"'
+    return [setpriv, "--pdeathsig", "KILL", "--", "/bin/sh", "-c", look, "sh"]
 
 
 def _offer_to_the_oom_killer(pid: int) -> None:
