@@ -1,6 +1,7 @@
 """The callers' side: HTTP/1.1 in, ASGI inside.
 
 connection  one caller's connection, in the place of uvicorn's own protocol: bounded, one write per event
+call        one request on it, and its reply
 app         path -> endpoint, nothing between the two
 chat        the model endpoints: key, body, head, then the gateway
 models      what there is

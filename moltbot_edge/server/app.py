@@ -13,8 +13,9 @@ from starlette.routing import Route
 
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.errors import GatewayError, InvalidRequest, MethodNotAllowed, UnknownPath
+from moltbot_edge.server.call import Message
 from moltbot_edge.server.chat import ChatEndpoint
-from moltbot_edge.server.connection import Message, Scope
+from moltbot_edge.server.connection import Scope
 from moltbot_edge.server.models import ModelsEndpoint
 from moltbot_edge.server.status import StatusEndpoints
 

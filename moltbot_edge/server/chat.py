@@ -12,7 +12,8 @@ from moltbot_edge.gateway.exchange import Exchange
 from moltbot_edge.gateway.output import write_error
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.server.auth import Auth
-from moltbot_edge.server.connection import EXTENSION, Call, Scope
+from moltbot_edge.server.call import EXTENSION, Call
+from moltbot_edge.server.connection import Scope
 from moltbot_edge.server.limits import BodyBudget
 
 # What a caller's tracing and account need upstream. Everything else is the caller's and ours.

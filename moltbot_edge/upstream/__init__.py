@@ -1,6 +1,7 @@
 """Other machines, and engines on this board, as the gateway sees them.
 
-wire    pooled HTTP/1.1 on the event loop: the hot path, and the only client on it
+wire    HTTP/1.1 on the event loop: the hot path, and the only client on it
+pool    the connections to one address
 chat    a deployment's request on the wire: address, credentials, path
 ticker  one slow clock for every time limit of the hot path
 """

@@ -15,8 +15,9 @@ from moltbot_edge.api import (
     UpstreamTimeout,
 )
 from moltbot_edge.core.head import Body
+from moltbot_edge.upstream.pool import Pool
 from moltbot_edge.upstream.ticker import Ticker
-from moltbot_edge.upstream.wire import Address, Pool, Reply, WireLimits
+from moltbot_edge.upstream.wire import Address, Reply, WireLimits
 
 REFUSAL_BYTES = 64 * 1024  # what is kept of an upstream's error
 JOINED_BYTES = 32 * 1024  # up to this a request leaves as one buffer: a copy is cheaper than a second one

@@ -1,34 +1,31 @@
-"""Pooled HTTP/1.1 on the event loop: the chat path's own client. Not a general one: no redirects, cookies,
-proxies or compression. Everything else goes through `http_client`.
+"""HTTP/1.1 on the event loop: the chat path's own client, one connection of it. Not a general one: no redirects,
+cookies, proxies or compression.
 
 A reply's body is *pumped*: each piece goes to a sink from within the read that brought it, so an event of a
 stream costs no task switch. The sink's False pauses the socket: back-pressure goes upstream.
 
-Source: RFC 9112 (message framing, section 6; persistence, 9.3), and the peers' stale-connection bugs.
+Source: RFC 9112, section 6 (message framing).
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 import msgspec
 
 from moltbot_edge.core.errors import (
     InvalidReply,
-    Overloaded,
     TruncatedReply,
     Unreachable,
     UpstreamError,
     UpstreamTimeout,
 )
 from moltbot_edge.core.head import Body
-from moltbot_edge.upstream.ticker import TICK_S, Ticker
+from moltbot_edge.upstream.ticker import TICK_S
 
 MAX_HEAD_BYTES = 64 * 1024  # four times what h11 and IIS allow: clouds send long policy headers
 HELD_BYTES = 64 * 1024  # of a body that nobody pumps; uvloop reads at most 256 KiB at once
@@ -63,8 +60,19 @@ class Address(msgspec.Struct, frozen=True):
         return f"{self.host}:{self.port}"
 
 
-class _ClosedUnanswered(Unreachable):
+class ClosedUnanswered(Unreachable):
     """The connection ended before a byte of the reply: on a pooled one, most likely it was stale."""
+
+
+class Keeper(Protocol):
+    """Whoever keeps connections: `upstream.pool.Pool`."""
+
+    name: str
+    limits: WireLimits
+
+    def release(self, reply: Reply) -> None: ...
+
+    def lost(self, reply: Reply) -> None: ...
 
 
 class Reply(asyncio.Protocol):
@@ -75,7 +83,7 @@ class Reply(asyncio.Protocol):
     Whoever got it from `Pool.send` must `close` it, whatever happened: that frees the connection.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Keeper) -> None:
         self._pool = pool
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -110,7 +118,7 @@ class Reply(asyncio.Protocol):
         self._busy = True
         woken = self._waiting()
         if self._transport is None or not self.usable:  # it ended while it was handed over
-            self.error = _ClosedUnanswered(f"{self._pool.name} closed the connection")
+            self.error = ClosedUnanswered(f"{self._pool.name} closed the connection")
             self._wake()
             return woken
         if len(pieces) == 1:
@@ -239,10 +247,18 @@ class Reply(asyncio.Protocol):
         # The hot path: a stream's event, on its way to the caller before this read returns.
         chunks = self._chunks
         if self._sink is not None and len(chunks) == 1 and not self._complete:
+            self._head_bytes = 0
             if not self._sink(chunks.pop()):
                 self._pause()
                 self._wake()
             return
+        if chunks or self._complete:
+            self._head_bytes = 0
+        elif self._head_done:  # nothing but trailers, or what chunks have beside their size
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES + HELD_BYTES:
+                self._fail(InvalidReply(f"{self._pool.name} sent more than {MAX_HEAD_BYTES} bytes of trailers"))
+                return
         self._deliver()
 
     def eof_received(self) -> None:
@@ -259,7 +275,7 @@ class Reply(asyncio.Protocol):
                 self.error = TruncatedReply(f"{self._pool.name} broke off in the middle of its reply's headers")
             else:
                 why = f": {exc}" if exc is not None else ""
-                self.error = _ClosedUnanswered(f"{self._pool.name} closed the connection without an answer{why}")
+                self.error = ClosedUnanswered(f"{self._pool.name} closed the connection without an answer{why}")
             self._deliver()
         self._pool.lost(self)
 
@@ -274,6 +290,8 @@ class Reply(asyncio.Protocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if self._complete:
+            raise InvalidReply(f"{self._pool.name} sent a second reply to one request")  # ends the parsing, see above
         status = self._parser.get_status_code()
         if status < 200:  # 100 Continue, 103 Early Hints: not the answer yet
             return
@@ -354,165 +372,3 @@ class Reply(asyncio.Protocol):
     def _waiting(self) -> asyncio.Future[None]:
         self._waiter = waiter = asyncio.get_running_loop().create_future()
         return waiter
-
-
-class Pool:
-    """The connections to one address. At most *limits.connections*; who finds none waits in line, bounded."""
-
-    def __init__(
-        self,
-        name: str,
-        address: Address,
-        limits: WireLimits,
-        ticker: Ticker,
-        tls: ssl.SSLContext | None,
-    ) -> None:
-        self.name = name
-        self.address = address
-        self.limits = limits
-        self.stale_retries = 0
-        self._ticker = ticker
-        self._tls = tls
-        self._idle: list[Reply] = []
-        self._busy: set[Reply] = set()
-        self._opening = 0
-        self._waiting: deque[asyncio.Future[Reply | None]] = deque()
-        self._closed = False
-
-    @property
-    def counts(self) -> tuple[int, int, int]:
-        """Connections idle, connections busy, requests waiting for one."""
-        return len(self._idle), len(self._busy) + self._opening, len(self._waiting)
-
-    async def send(self, pieces: Sequence[Body]) -> Reply:
-        """Send a request, head and body in *pieces*, and wait for the head of its reply.
-
-        A pooled connection that ends without a byte was stale: once, a fresh one is tried. Raises `Unreachable`,
-        `UpstreamTimeout`, `InvalidReply`, `TruncatedReply`, or `Overloaded` when the line is full or too slow.
-        Cancelled, it closes the connection: the upstream sees its client leave.
-        """
-        reply = self._kept() or await self._acquire()
-        while True:
-            try:
-                await reply.begin(pieces)
-            except BaseException:
-                reply.close()
-                raise
-            if reply.error is None:
-                return reply
-            if not isinstance(reply.error, _ClosedUnanswered) or reply.served == 0:
-                reply.close()
-                raise reply.error
-            self.stale_retries += 1
-            self._busy.discard(reply)
-            self._ticker.discard(reply)
-            self._opening += 1  # its place stays taken: nobody in line may have it
-            reply = await self._connect(place_taken=True)
-
-    def release(self, reply: Reply) -> None:
-        if reply not in self._busy:
-            return
-        self._busy.discard(reply)
-        if self._closed or not reply.reusable:
-            reply.abort()
-            self._ticker.discard(reply)
-            self._let_next_connect()
-            return
-        reply.idle()
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                self._busy.add(reply)
-                waiter.set_result(reply)
-                return
-        if len(self._idle) < self.limits.idle_connections:
-            self._idle.append(reply)
-        else:
-            reply.abort()
-            self._ticker.discard(reply)
-
-    def lost(self, reply: Reply) -> None:
-        """A connection has ended. A busy one is still its user's, who will close it."""
-        if reply in self._idle:
-            self._idle.remove(reply)
-            self._ticker.discard(reply)
-
-    def close(self) -> None:
-        """End every connection; requests on them fail as if the upstream had gone."""
-        self._closed = True
-        for reply in [*self._idle, *self._busy]:
-            reply.abort()
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_exception(Unreachable(f"{self.name} is gone"))
-
-    def _kept(self) -> Reply | None:
-        """The connection used last, as it is the least likely to be stale."""
-        while self._idle:
-            reply = self._idle.pop()
-            if reply.usable:
-                self._busy.add(reply)
-                return reply
-            self._ticker.discard(reply)
-        return None
-
-    async def _acquire(self) -> Reply:
-        if len(self._busy) + self._opening < self.limits.connections:
-            return await self._connect()
-        if len(self._waiting) >= self.limits.queue:
-            raise Overloaded(f"{self.name} is busy and {len(self._waiting)} requests wait for it", retry_after_s=2)
-        waiter: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        try:
-            async with asyncio.timeout(self.limits.queue_s):
-                given = await waiter
-        except BaseException as error:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
-            elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._pass_on(waiter.result())  # it was given just as we left
-            if isinstance(error, TimeoutError):
-                raise Overloaded(f"{self.name} was busy for {self.limits.queue_s:g} s", retry_after_s=2) from error
-            raise
-        return given if given is not None else await self._connect(place_taken=True)
-
-    def _pass_on(self, given: Reply | None) -> None:
-        if given is not None:
-            self.release(given)
-        else:
-            self._opening -= 1
-            self._let_next_connect()
-
-    def _let_next_connect(self) -> None:
-        """Give a free place to the first in line, who connects for itself."""
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                self._opening += 1
-                waiter.set_result(None)
-                return
-
-    async def _connect(self, *, place_taken: bool = False) -> Reply:
-        """A fresh connection. Its place among *limits.connections* is taken before the first await."""
-        if not place_taken:
-            self._opening += 1
-        try:
-            async with asyncio.timeout(self.limits.connect_s):
-                _, reply = await asyncio.get_running_loop().create_connection(
-                    lambda: Reply(self),
-                    self.address.host,
-                    self.address.port,
-                    ssl=self._tls if self.address.tls else None,
-                )
-        except BaseException as error:
-            self._pass_on(None)
-            where = f"{self.name} at {self.address}"
-            if isinstance(error, TimeoutError):
-                raise Unreachable(f"{where} did not accept a connection in {self.limits.connect_s:g} s") from error
-            if isinstance(error, OSError):  # ssl.SSLError is one
-                raise Unreachable(f"{where} cannot be reached: {error}") from error
-            raise
-        self._opening -= 1
-        self._busy.add(reply)
-        self._ticker.add(reply)
-        return reply

@@ -37,8 +37,9 @@ from moltbot_edge.core.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from moltbot_edge.upstream.pool import Pool
 from moltbot_edge.upstream.ticker import Ticker
-from moltbot_edge.upstream.wire import Address, Pool, Reply, WireLimits
+from moltbot_edge.upstream.wire import Address, Reply, WireLimits
 
 pytestmark = pytest.mark.anyio
 
@@ -395,7 +396,7 @@ async def test_an_upstream_that_never_ends_is_given_up() -> None:
 
 
 async def test_a_pause_of_the_reader_is_not_the_upstreams_silence() -> None:
-    async with upstream(answers(200, b"x" * 1_000_000)) as box, pool_to(box, between_bytes_s=SOON_S) as pool:
+    async with upstream(answers(200, b"x" * 1_000_000)) as box, pool_to(box, between_bytes_s=2 * SOON_S) as pool:
         reply = await pool.send([REQUEST])
         got = 0
 
