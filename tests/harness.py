@@ -14,7 +14,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import uvicorn.server
 from prometheus_client.parser import text_string_to_metric_families
 from raw_caller import QUESTION, Answer, Caller, caller
 from scripted_upstream import Upstream
@@ -28,19 +30,17 @@ TEST_S = 20  # fails instead of hanging
 
 
 class Gateway:
-    """*ending* tells it to stop; what is under way is finished first. *errors* are those that it logged."""
+    """*errors* are those that it logged: there must be none at its end."""
 
     def __init__(
         self,
         server: assemble.Gateway,
         port: int,
         secret: str | None,
-        ending: asyncio.Event,
         errors: list[logging.LogRecord],
         tls: ssl.SSLContext | None,
     ) -> None:
         self.server = server
-        self.ending = ending
         self.errors = errors
         self.port = port
         self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
@@ -54,6 +54,10 @@ class Gateway:
         """One request on a connection of its own."""
         async with self.caller() as client:
             return await client.ask(body, *headers, **request)
+
+    def stop(self) -> None:
+        """What is under way is finished first."""
+        self.server.should_exit = True
 
     async def get(self, path: str, *headers: str) -> Answer:
         return await self.ask(None, *headers, path=path, method="GET")
@@ -105,6 +109,16 @@ class _Errors(logging.Handler):
         self.records.append(record)
 
 
+class _Hurried:
+    """asyncio as uvicorn sees it: it waits in tenths of a second, and the tests begin and end hundreds of gateways."""
+
+    async def sleep(self, delay: float) -> None:
+        await asyncio.sleep(delay / 20)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+
 @asynccontextmanager
 async def serving(
     config: Config,
@@ -120,7 +134,7 @@ async def serving(
     started = asyncio.Event()
     try:
         async with asyncio.timeout(TEST_S):
-            with socket.socket() as sock:
+            with socket.socket() as sock, mock.patch.object(uvicorn.server, "asyncio", _Hurried()):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
                 sock.bind(("127.0.0.1", 0))
                 port = sock.getsockname()[1]
@@ -132,22 +146,15 @@ async def serving(
                     on_started=lambda gateway, url: started.set(),
                     **({} if tls is None else {"tls": lambda: tls}),
                 )
-                ending = asyncio.Event()
-
-                async def main_loop() -> None:  # uvicorn's own looks ten times a second whether it shall stop
-                    await server.on_tick(0)
-                    await ending.wait()
-
-                server.main_loop = main_loop  # type: ignore[method-assign]
                 served = asyncio.get_running_loop().create_task(server.serve(sockets=[sock]))
                 await started.wait()
-                gateway = Gateway(server, port, secret, ending, errors.records, callers_tls)
+                gateway = Gateway(server, port, secret, errors.records, callers_tls)
                 try:
                     yield gateway
-                    if not ending.is_set():
+                    if not server.should_exit:
                         await gateway.is_empty()
                 finally:
-                    ending.set()
+                    server.should_exit = True
                     await served
     finally:
         logging.getLogger().removeHandler(errors)

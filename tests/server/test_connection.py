@@ -382,7 +382,7 @@ async def test_a_reply_under_way_is_finished_before_the_end() -> None:
         await half.send(b"GET /hea")
         await client.send(request(STREAMED))
         head = await client.head()
-        gateway.ending.set()
+        gateway.stop()
         assert [piece async for piece in client.pieces(head)] == events
         assert await client.closed() == b""
         assert await idle.closed() == await half.closed() == b""
@@ -394,7 +394,7 @@ async def test_nobody_is_let_in_at_the_end() -> None:
     async with upstream(hangs()) as box, serving(config(box)) as gateway, gateway.caller() as client:
         await client.send(request())
         await box.was_asked()
-        gateway.ending.set()
+        gateway.stop()
         await asyncio.sleep(0.05)
         with pytest.raises(ConnectionError):
             async with gateway.caller():

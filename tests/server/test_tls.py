@@ -112,8 +112,7 @@ async def test_a_caller_that_never_reads_is_dropped(over_tls: Any) -> None:
 
 async def test_who_speaks_no_tls_is_turned_away(over_tls: Any) -> None:
     async with over_tls("http://unused") as gateway:
-        gateway.server.config.log_level = None
-        plain = Gateway(gateway.server, gateway.port, None, gateway.ending, [], None)
+        plain = Gateway(gateway.server, gateway.port, None, [], None)
         async with plain.caller() as client:
             await client.send(request(None, path="/health", method="GET"))
             assert b"200" not in await client.closed()
