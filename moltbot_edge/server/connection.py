@@ -79,6 +79,7 @@ class Connection(asyncio.BufferedProtocol):
         self._calls: deque[Call] = deque()  # the first is being served, the others are pipelined
         self._pipelined: deque[Scope] = deque()  # of those others; a call does not hold its scope, which holds it
         self._reading_paused = False
+        self._held_back = False  # what was replied is not taken: until it is, nothing more is served
         self._lingering = False
         self.lost = False
         self._silent_s = 0.0
@@ -152,6 +153,9 @@ class Connection(asyncio.BufferedProtocol):
         self.write_paused = False
         self._silent_s = 0.0
         self._wake_drained()
+        if self._held_back and not self.transport.is_closing():
+            self._held_back = False
+            self._next()
 
     # httptools' side.
 
@@ -250,12 +254,11 @@ class Connection(asyncio.BufferedProtocol):
         self._silent_s = 0.0
         if not call.keep_alive:
             self._close(linger=not call.body_complete)
-        elif self._calls:
-            self._serve(self._calls[0], self._pipelined.popleft())
-            if len(self._calls) == 1 and self._calls[0].body_complete:
-                self.resume_reading()
+        elif self.write_paused:
+            self._held_back = True
+            self.pause_reading()
         else:
-            self.resume_reading()
+            self._next()
 
     def abort(self) -> None:
         self.transport.abort()
@@ -288,17 +291,26 @@ class Connection(asyncio.BufferedProtocol):
             self._head_s += TICK_S
             if self._silent_s >= LINGER_S or self._head_s >= settings.head_s:
                 self.abort()
-        elif self._in_head and not self._calls:
+        elif self._in_head and not self._calls and not self._held_back:
             self._head_s += TICK_S
             if self._head_s >= settings.head_s:
                 self._refuse(RequestTimeout(f"the request's headers did not arrive in {settings.head_s:g} s"))
-        elif not self._calls:
+        elif not self._calls or self._held_back:
             if self._silent_s >= KEEP_ALIVE_S:
                 self.abort()  # what is still unsent has not moved all the while
         elif self._silent_s >= settings.head_s and self._calls[0].waits_for_body:
             self._calls[0].end_body(RequestTimeout(f"nothing came of the request's body for {settings.head_s:g} s"))
 
     # In between.
+
+    def _next(self) -> None:
+        """The next request that was sent ahead, or whatever comes."""
+        if self._calls:
+            self._serve(self._calls[0], self._pipelined.popleft())
+            if len(self._calls) == 1 and self._calls[0].body_complete:
+                self.resume_reading()
+        else:
+            self.resume_reading()
 
     def _serve(self, call: Call, scope: Scope) -> None:
         call.task = task = self._loop.create_task(self._run(call, scope))
