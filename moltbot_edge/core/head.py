@@ -12,6 +12,8 @@ import msgspec
 
 from moltbot_edge.core.errors import InvalidRequest
 
+MODEL_CHARS = 512  # of a name; the longest of a file or a hub's repository are half of it
+
 Body = bytes | bytearray | memoryview  # a piece of one on its way out
 
 
@@ -43,6 +45,8 @@ def read_head(body: bytes | bytearray) -> Head:
         raise InvalidRequest(f"the request body is not JSON: {error}") from error
     if not wire.model:
         raise InvalidRequest("the field `model` is empty; GET /v1/models lists what there is", param="model")
+    if len(wire.model) > MODEL_CHARS:  # an error would say it again, several times as long
+        raise InvalidRequest(f"the field `model` is longer than {MODEL_CHARS} characters", param="model")
     return Head(wire.model, bool(wire.stream), wire.session)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -21,6 +22,8 @@ from moltbot_edge.upstream.wire import Address, Reply, WireLimits
 
 REFUSAL_BYTES = 64 * 1024  # what is kept of an upstream's error
 JOINED_BYTES = 32 * 1024  # up to this a request leaves as one buffer: a copy is cheaper than a second one
+
+_SECONDS = re.compile(rb"\d{1,9}")  # more are no time to come back
 
 
 class Upstreams:
@@ -111,5 +114,5 @@ async def refusal(deployment: Deployment, reply: Reply) -> UpstreamRefused | Inv
         answered=reply.status,
         body=body,
         content_type=reply.header(b"content-type") or b"application/octet-stream",
-        retry_after_s=float(retry_after) if retry_after is not None and retry_after.isdigit() else None,
+        retry_after_s=float(retry_after) if retry_after is not None and _SECONDS.fullmatch(retry_after) else None,
     )
