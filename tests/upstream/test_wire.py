@@ -450,6 +450,25 @@ async def test_trailers_are_no_headers() -> None:
         assert reply.headers == [(b"transfer-encoding", b"chunked")]
 
 
+async def test_trailers_without_end_are_given_up() -> None:
+    sent = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx: "
+    async with upstream(raw(sent, *[b"x" * 50_000] * 4, then="hang")) as box, pool_to(box) as pool:
+        reply = await pool.send([REQUEST])
+        with pytest.raises(InvalidReply, match="of trailers"):
+            await body_of(reply)
+        reply.close()
+
+
+async def test_a_second_reply_is_no_part_of_the_first() -> None:
+    sent = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n[]"
+    async with upstream(raw(sent, then="keep")) as box, pool_to(box) as pool:
+        for _ in range(2):
+            reply = await pool.send([REQUEST])
+            assert (reply.status, await body_of(reply)) == (200, b"{}")
+            reply.close()
+        assert len(box.visits) == 2
+
+
 async def test_an_answer_before_the_request_was_read_is_heard() -> None:
     refusal = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\n{}"
 
