@@ -109,10 +109,10 @@ class Visit(asyncio.Protocol):
             self.transport.close()
         elif how == "reset":
             await asyncio.sleep(0.02)  # a reset overtakes what the other end has not read yet
-            self.transport.get_extra_info("socket").setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-            )
-            self.transport.abort()
+            if not self.gone.is_set():
+                sock = self.transport.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.transport.abort()
 
     async def _more(self) -> bool:
         self._news.clear()
