@@ -626,6 +626,28 @@ async def test_an_upstream_is_reached_over_tls(authority: trustme.CA, framing: F
         assert pool.stale_retries == 0
 
 
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_over_tls_too_a_stale_connection_is_replaced(authority: trustme.CA, how: Ending) -> None:
+    async with (
+        upstream(says("first"), raw(then=how), says("second"), tls=certified(authority)) as box,
+        pool_to(box, tls=trusting(authority)) as pool,
+    ):
+        await fetch(pool)
+        assert b"second" in await fetch(pool)
+        assert pool.stale_retries == 1
+
+
+async def test_over_tls_too_leaving_closes_the_connection(authority: trustme.CA) -> None:
+    async with (
+        upstream(hangs(), tls=certified(authority)) as box,
+        pool_to(box, tls=trusting(authority)) as pool,
+    ):
+        asked = asyncio.ensure_future(fetch(pool))
+        await box.was_asked()
+        asked.cancel()
+        await box.was_left()
+
+
 async def test_an_unknown_authority_is_unreachable(authority: trustme.CA) -> None:
     async with upstream(says(), tls=certified(authority)) as box, pool_to(box, tls=trusting(None)) as pool:
         with pytest.raises(Unreachable, match="certificate verify failed"):
