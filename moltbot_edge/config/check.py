@@ -64,6 +64,8 @@ def models(decoded: Decoded, known: Known) -> Found:
         path: Path = ("model_registry", index)
         if not decoded.sound(*path):
             continue
+        if decoded.sound(*path, "name") and not model.name.isprintable():  # replies say it in a header
+            yield (*path, "name"), "holds a character that no header can carry, such as a line's end"
         if not (decoded.sound(*path, "endpoint") and decoded.sound(*path, "file")):
             pass
         elif model.endpoint is None and model.file is None:
@@ -85,16 +87,26 @@ def _endpoint(endpoint: str) -> Iterator[str]:
         port = url.port
     except ValueError:
         port = 0
-    if port == 0 or not url.hostname:
+    if port == 0 or not url.hostname or not _is_host(url.hostname):
         yield "expected a URL such as http://box:11434: a host, and a port from 1 to 65535 if any"
         return
     if url.username is not None:
         yield "credentials in a URL are not sent; give them as `api_key`, or as `headers: {Authorization: ...}`"
+    if not re.fullmatch(r"[\x21-\x7e]*", url.path):
+        yield "holds a character that no URL can carry, such as a space: write it as %20"
     if url.query or url.fragment:
         yield "expected a base URL, without `?` and `#`"
     ends = re.search(r"/(chat/completions|completions|embeddings|rerank|models|responses|messages)/?$", url.path)
     if ends:
         yield f"expected a base URL, with or without /v1; leave out {ends[0]!r}"
+
+
+def _is_host(host: str) -> bool:
+    try:
+        host.encode("idna")
+    except UnicodeError:  # a label is empty, or too long
+        return False
+    return not re.search(r"\s", host)
 
 
 def _headers(model: Model) -> Found:

@@ -172,7 +172,7 @@ class Pool:
             where = f"{self.name} at {self.address}"
             if isinstance(error, TimeoutError):
                 raise Unreachable(f"{where} did not accept a connection in {self.limits.connect_s:g} s") from error
-            if isinstance(error, OSError):  # ssl.SSLError is one
+            if isinstance(error, OSError | UnicodeError):  # ssl.SSLError is one; a host may be no name at all
                 raise Unreachable(f"{where} cannot be reached: {error}") from error
             raise
         self._opening -= 1

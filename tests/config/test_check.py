@@ -52,6 +52,18 @@ def problems(reading: Any, tmp_path: Path) -> Any:
             "1: model_registry[0].endpoint: expected a URL such as",
         ),
         (
+            "model_registry: [{name: a, endpoint: 'http://a..b'}]",
+            "1: model_registry[0].endpoint: expected a URL such as",
+        ),
+        (
+            "model_registry: [{name: a, endpoint: 'http://b/our models/v1'}]",
+            "1: model_registry[0].endpoint: holds a character that no URL can carry",
+        ),
+        (
+            'model_registry: [{name: "a\\r\\nX-Evil: b", endpoint: http://b}]',
+            "1: model_registry[0].name: holds a character that no header can carry",
+        ),
+        (
             "model_registry: [{name: a, endpoint: 'http://u:p@b'}]",
             "1: model_registry[0].endpoint: credentials in a URL",
         ),

@@ -537,6 +537,15 @@ async def test_a_refused_connection_is_unreachable() -> None:
                 await fetch(pool)
 
 
+async def test_a_host_whose_name_is_none_is_unreachable() -> None:
+    ticker = Ticker()
+    pool = Pool("box", Address("a..b", 80), LIMITS, ticker, None)
+    with pytest.raises(Unreachable, match=r"box at a\.\.b:80 cannot be reached"):
+        await fetch(pool)
+    assert pool.counts == (0, 0, 0)
+    ticker.stop()
+
+
 # Whatever the cut, the same bytes.
 
 
