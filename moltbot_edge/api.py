@@ -32,6 +32,7 @@ from moltbot_edge.core.dialect import Dialect, ReplyReader
 from moltbot_edge.core.errors import (
     BodyTooLarge,
     CallerError,
+    ClosedUnanswered,
     EngineFailed,
     Forbidden,
     GatewayError,
@@ -58,6 +59,7 @@ __all__ = [
     "BodyTooLarge",
     "CallerError",
     "Candidate",
+    "ClosedUnanswered",
     "Deployment",
     "Dialect",
     "EngineFailed",

@@ -14,6 +14,7 @@
     |- EngineFailed            503  a model of this board does not start
     `- UpstreamError                another machine is at fault; another deployment may do better
        |- Unreachable          502
+       |- ClosedUnanswered     502
        |- InvalidReply         502
        |- TruncatedReply       502
        |- UpstreamTimeout      504
@@ -109,6 +110,12 @@ class UpstreamError(GatewayError):
 
 class Unreachable(UpstreamError):
     code = "upstream_unreachable"
+
+
+class ClosedUnanswered(UpstreamError):
+    """The connection ended before a byte of the reply. On one that was kept from before, most likely it was stale."""
+
+    code = "upstream_closed"
 
 
 class InvalidReply(UpstreamError):

@@ -10,10 +10,10 @@ import ssl
 from collections import deque
 from collections.abc import Sequence
 
-from moltbot_edge.core.errors import Overloaded, Unreachable
+from moltbot_edge.core.errors import ClosedUnanswered, Overloaded, Unreachable
 from moltbot_edge.core.head import Body
 from moltbot_edge.upstream.ticker import Ticker
-from moltbot_edge.upstream.wire import Address, ClosedUnanswered, Reply, WireLimits
+from moltbot_edge.upstream.wire import Address, Reply, WireLimits
 
 
 class Pool:
@@ -48,6 +48,7 @@ class Pool:
         """Send a request, head and body in *pieces*, and wait for the head of its reply.
 
         A pooled connection that ends without a byte was stale: once, a fresh one is tried. Raises `Unreachable`,
+        `ClosedUnanswered`,
         `UpstreamTimeout`, `InvalidReply`, `TruncatedReply`, or `Overloaded` when the line is full or too slow.
         Cancelled, it closes the connection: the upstream sees its client leave.
         """

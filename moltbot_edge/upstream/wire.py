@@ -17,13 +17,7 @@ from typing import Protocol, cast
 import httptools
 import msgspec
 
-from moltbot_edge.core.errors import (
-    InvalidReply,
-    TruncatedReply,
-    Unreachable,
-    UpstreamError,
-    UpstreamTimeout,
-)
+from moltbot_edge.core.errors import ClosedUnanswered, InvalidReply, TruncatedReply, UpstreamError, UpstreamTimeout
 from moltbot_edge.core.head import Body
 from moltbot_edge.upstream.ticker import TICK_S
 
@@ -58,10 +52,6 @@ class Address(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
-
-
-class ClosedUnanswered(Unreachable):
-    """The connection ended before a byte of the reply: on a pooled one, most likely it was stale."""
 
 
 class Keeper(Protocol):

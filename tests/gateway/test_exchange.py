@@ -42,8 +42,8 @@ def error(message: str) -> str:
 
 # Each is what an upstream does before a byte of an answer, and the status and code that the caller gets for it.
 FAILURES: dict[str, tuple[Script, int, str | None]] = {
-    "closes": (raw(), 502, "upstream_unreachable"),
-    "resets": (raw(then="reset"), 502, "upstream_unreachable"),
+    "closes": (raw(), 502, "upstream_closed"),
+    "resets": (raw(then="reset"), 502, "upstream_closed"),
     "hangs": (hangs(), 504, "upstream_timeout"),
     "half-a-head": (raw(b"HTTP/1.1 200 OK\r\nContent-"), 502, "upstream_truncated_reply"),
     "half-a-head-then-hangs": (raw(b"HTTP/1.1 200 OK\r\nContent-", then="hang"), 504, "upstream_timeout"),

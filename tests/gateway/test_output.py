@@ -109,7 +109,7 @@ async def test_a_reply_that_was_not_to_be_a_stream_gets_no_pings() -> None:
 @pytest.mark.parametrize(
     ("failure", "code"),
     [
-        (raw(), "upstream_unreachable"),
+        (raw(), "upstream_closed"),
         (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"), "upstream_truncated_reply"),
         (raw(STREAM_HEAD), "upstream_truncated_reply"),
         (raw(b"nonsense\r\n"), "upstream_invalid_reply"),

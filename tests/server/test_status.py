@@ -91,7 +91,7 @@ async def test_requests_attempts_and_tokens_are_counted() -> None:
             }
             assert outcomes == {
                 ("a", "upstream_refused"): 2,
-                ("a", "upstream_unreachable"): 1,
+                ("a", "upstream_closed"): 1,
                 ("a", "ok"): 1,
                 ("b", "ok"): 2,
             }

@@ -14,7 +14,7 @@ from scripted_upstream import answers, hangs, says, upstream
 
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.catalog import Upstream as Where
-from moltbot_edge.core.errors import Unreachable, UpstreamRefused
+from moltbot_edge.core.errors import ClosedUnanswered, UpstreamRefused
 from moltbot_edge.dialects.openai_chat import OpenAIChat
 from moltbot_edge.upstream.chat import JOINED_BYTES, Upstreams, refusal
 from moltbot_edge.upstream.ticker import Ticker
@@ -118,7 +118,7 @@ async def test_an_engine_that_came_back_elsewhere_is_found_there() -> None:
             waiting = asyncio.ensure_future(pool.send(pieces))
             await before.was_asked()
             pool, pieces = made.request(engine, Address("127.0.0.1", after.port), "/x", b"", [b"{}"])
-            with pytest.raises(Unreachable):
+            with pytest.raises(ClosedUnanswered):
                 await waiting
             await before.was_left()
             reply = await pool.send(pieces)

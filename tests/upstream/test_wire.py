@@ -30,6 +30,7 @@ from scripted_upstream import (
 )
 
 from moltbot_edge.core.errors import (
+    ClosedUnanswered,
     InvalidReply,
     Overloaded,
     TruncatedReply,
@@ -218,14 +219,14 @@ async def test_a_connection_that_ends_while_idle_is_no_retry() -> None:
 async def test_a_stale_connection_is_replaced_only_once(how: Ending) -> None:
     async with upstream(says(), raw(then=how)) as box, pool_to(box) as pool:
         await fetch(pool)
-        with pytest.raises(Unreachable, match="without an answer"):
+        with pytest.raises(ClosedUnanswered, match="without an answer"):
             await fetch(pool)
         assert len(box.asked) == 3
 
 
 async def test_a_fresh_connection_that_ends_is_not_replaced() -> None:
     async with upstream(raw()) as box, pool_to(box) as pool:
-        with pytest.raises(Unreachable, match="without an answer"):
+        with pytest.raises(ClosedUnanswered, match="without an answer"):
             await fetch(pool)
         assert len(box.asked) == 1
 
@@ -320,8 +321,8 @@ async def test_closing_the_pool_ends_who_waits_and_who_is_served() -> None:
         await box.was_asked()
         await until(pool, 0, 1, 1)
         pool.close()
-        for one in asked:
-            with pytest.raises(Unreachable):
+        for one, error in zip(asked, (ClosedUnanswered, Unreachable), strict=True):
+            with pytest.raises(error):
                 await one
         await box.was_left()
 
@@ -515,7 +516,7 @@ TOO_LONG = b"X-Long: " + b"x" * 30_000 + b"\r\n"
         ),
         (raw(b"HTTP/1.1 200 OK\r\n\r\nhalf", then="reset"), TruncatedReply, "in the middle of its reply"),
         (raw(b"HTTP/1.1 200 OK\r\n"), TruncatedReply, "headers"),
-        (raw(then="reset"), Unreachable, "without an answer"),
+        (raw(then="reset"), ClosedUnanswered, "without an answer"),
     ],
     ids=[
         "not-http", "bad-length", "bad-chunk", "other-protocol", "endless-headers", "endless-hints", "short",
