@@ -81,6 +81,7 @@ class Gateway(uvicorn.Server):
         self.catalog = catalog
         self.stores = tuple(stores)
         self.needs_key = bool(config.keys)
+        self.has_engines = bool(engines_of(catalog))
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import shlex
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -63,14 +64,23 @@ def serve(ctx: click.Context, file: Path | None, host: str | None, port: str | N
     except PluginError as error:
         click.echo(f"not started: {error}", err=True)
         ctx.exit(1)
+    if gateway.has_engines and shutil.which(reading.config.engines.command) is None:
+        click.echo(
+            f"there are models for an engine, and {reading.config.engines.command!r} is not on the PATH: "
+            "install llama.cpp, or name its llama-server in engines.command",
+            err=True,
+        )
     # What exists now stays until the end: the collector need not look at it again.
     gc.collect()
     gc.freeze()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
-    gateway.run()
-    if not gateway.started:
-        ctx.exit(1)
+    try:
+        gateway.run()
+    except SystemExit:
+        if not gateway.started:  # the log has the reason, mostly a port that is taken
+            click.echo("not started: stop what listens there, or choose another with --port N", err=True)
+        raise
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

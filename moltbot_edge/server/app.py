@@ -41,6 +41,7 @@ class App:
             exception_handlers=dict.fromkeys((GatewayError, HTTPException, Exception), _said_in(dialect)),
             lifespan=lifespan,
         )
+        self._rest.router.redirect_slashes = False  # it would believe the caller's Host
 
     def __call__(
         self,

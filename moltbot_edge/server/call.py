@@ -67,6 +67,8 @@ class Call:
         self.body_complete = False
         self.started = False
         self.complete = False
+        self.received = 0  # bytes of the body, so far
+        self.waited_s = 0.0  # for them
         self.writes = 0
         self.task: asyncio.Task[None] | None = None
         self._connection = connection
@@ -128,6 +130,7 @@ class Call:
         return self.body_complete or self.waits_for_body
 
     def add_body(self, data: bytes) -> None:
+        self.received += len(data)
         if self._whole is not None:
             self._whole[self._filled : self._filled + len(data)] = data
             self._filled += len(data)

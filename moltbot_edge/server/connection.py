@@ -33,6 +33,7 @@ READ_BYTES = 64 * 1024  # one read of a body that somebody waits for
 FIRST_READ_BYTES = 4 * 1024  # any other; a page: what each of thousands of connections may hold while it waits for room
 MAX_HEAD_BYTES = 64 * 1024  # as upstream/wire.py
 KEEP_ALIVE_S = 75.0  # as nginx: longer than the idle limits of common clients, so that they close first
+SLOWEST_BODY_BYTES_PER_S = 8 * 1024  # a telephone at the edge of its cell; less holds the room of others
 LINGER_S = 5.0  # how long a refused upload is read on, as nginx's lingering_timeout
 
 Scope = MutableMapping[str, Any]
@@ -298,8 +299,18 @@ class Connection(asyncio.BufferedProtocol):
         elif not self._calls or self._held_back:
             if self._silent_s >= KEEP_ALIVE_S:
                 self.abort()  # what is still unsent has not moved all the while
-        elif self._silent_s >= settings.head_s and self._calls[0].waits_for_body:
-            self._calls[0].end_body(RequestTimeout(f"nothing came of the request's body for {settings.head_s:g} s"))
+        elif self._calls[0].waits_for_body:
+            self._time_body(self._calls[0], settings.head_s)
+
+    def _time_body(self, call: Call, head_s: float) -> None:
+        """A body holds room that others wait for: it may pause, and be slow, but not both for ever."""
+        call.waited_s += TICK_S
+        if self._silent_s >= head_s:
+            call.end_body(RequestTimeout(f"nothing came of the request's body for {head_s:g} s"))
+        elif call.waited_s >= head_s + call.received / SLOWEST_BODY_BYTES_PER_S:
+            call.end_body(
+                RequestTimeout(f"the request's body came slower than {SLOWEST_BODY_BYTES_PER_S} bytes a second")
+            )
 
     # In between.
 

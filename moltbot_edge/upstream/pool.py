@@ -170,7 +170,7 @@ class Pool:
                 )
         except BaseException as error:
             self._pass_on(None)
-            where = f"{self.name} at {self.address}"
+            where = self.name if self.name == str(self.address) else f"{self.name} at {self.address}"
             if isinstance(error, TimeoutError):
                 raise Unreachable(f"{where} did not accept a connection in {self.limits.connect_s:g} s") from error
             if isinstance(error, OSError | UnicodeError):  # ssl.SSLError is one; a host may be no name at all

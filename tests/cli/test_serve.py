@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -41,6 +42,7 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert str(port) in done.stderr
     assert "address already in use" in done.stderr
+    assert "--port" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -55,3 +57,22 @@ def test_off_loopback_without_a_key_it_does_not_start(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "moltbot-edge keys new" in done.stderr
+
+
+def test_models_without_an_engine_are_said_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/some.gguf").touch()
+    environment = {**os.environ, "MOLTBOT_EDGE_ENGINES_COMMAND": "no-such-engine"}
+    with subprocess.Popen(
+        [*SERVE, "--port", "0"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert "serves some" in process.stdout.readline()
+        process.terminate()
+        _, complaints = process.communicate(timeout=WAIT_S)
+    assert "'no-such-engine' is not on the PATH" in complaints

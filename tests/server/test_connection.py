@@ -261,6 +261,17 @@ async def test_a_body_that_does_not_come_in_time_is_refused(framing: str, part: 
         await told(client, 408, "request_timeout")
 
 
+async def test_a_body_that_trickles_is_refused_too() -> None:
+    """Else one caller could hold the room of all the others for as long as it likes."""
+    async with serving(config("http://unused", head_s=2 * TICK_S)) as gateway, gateway.caller() as client:
+        await client.send(f"POST {CHAT} HTTP/1.1\r\nContent-Length: 9000\r\n\r\n".encode())
+        reply = asyncio.ensure_future(client.reply())
+        while not reply.done():
+            await client.send(b"x")
+            await asyncio.sleep(0.05)
+        assert reply.result().status == 408
+
+
 async def test_the_next_requests_slow_headers_do_not_end_the_reply_before_it() -> None:
     events = [delta(str(number)) for number in range(20)]
     async with (
