@@ -141,13 +141,13 @@ async def caller(
     sock.setblocking(False)
     try:
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-    except OSError:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        reader, writer = await asyncio.open_connection(
+            sock=sock, ssl=tls, server_hostname=None if tls is None else "127.0.0.1"
+        )
+    except BaseException:
         sock.close()
         raise
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    reader, writer = await asyncio.open_connection(
-        sock=sock, ssl=tls, server_hostname=None if tls is None else "127.0.0.1"
-    )
     try:
         yield Caller(reader, writer)
     finally:

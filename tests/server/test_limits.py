@@ -175,6 +175,7 @@ async def test_many_uploads_at_once_stay_within_the_limit_and_are_all_served() -
         async with asyncio.TaskGroup() as tasks:
             asked = [tasks.create_task(gateway.ask(sized(100_000))) for _ in range(30)]
         watching.cancel()
+        await asyncio.wait([watching])
         assert [one.result().status for one in asked] == [200] * 30
         assert max(seen) <= 300_000
 
