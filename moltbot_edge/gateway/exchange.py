@@ -18,7 +18,7 @@ from moltbot_edge.core.routing import Candidate, Policy, RouteQuery
 from moltbot_edge.core.scoreboard import Standing
 from moltbot_edge.gateway.caller import Caller, Request
 from moltbot_edge.gateway.output import Output
-from moltbot_edge.gateway.relay import relay
+from moltbot_edge.gateway.relay import is_stream, relay
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.metrics.instruments import Count, Level, Spread
 from moltbot_edge.upstream.chat import Upstreams, refusal
@@ -132,7 +132,7 @@ class Exchange:
         return order
 
     async def _attempt(self, route: Route, deployment: Deployment, request: Request, output: Output) -> None:
-        attempt = _Attempt(deployment, request.dialect.reader(request.head.stream), self._now())
+        attempt = _Attempt(deployment, self._now())
         name = deployment.name
         self._standings[name] = self._standings.get(name, _FRESH).started()
         cells = self._cells.get(name) or self._fresh_cells(name)
@@ -152,11 +152,12 @@ class Exchange:
                 if reply.status >= 300:
                     raise await refusal(deployment, reply)
                 attempt.first_byte_s = self._now() - attempt.began
+                attempt.reader = reader = request.dialect.reader(is_stream(reply))
                 limits = self._limits
                 await relay(
                     reply,
                     output,
-                    attempt.reader,
+                    reader,
                     [(b"x-moltbot-deployment", name.encode()), (b"x-moltbot-policy", route.policy.encode())],
                     hold_bytes=limits.reply_hold_bytes,
                     event_bytes=limits.event_bytes,
@@ -195,6 +196,7 @@ class Exchange:
     def _record(self, attempt: _Attempt, status: int, error: GatewayError | None) -> None:
         now = self._now()
         name = attempt.deployment.name
+        reader = attempt.reader
         outcome = Outcome(
             deployment=name,
             status=status,
@@ -202,8 +204,8 @@ class Exchange:
             first_byte_s=attempt.first_byte_s,
             error=(error.code or error.kind) if error is not None and error.retryable else None,  # else the caller's
             retry_after_s=None if error is None else error.retry_after_s,
-            usage=attempt.reader.usage,
-            timings=attempt.reader.timings,
+            usage=None if reader is None else reader.usage,
+            timings=None if reader is None else reader.timings,
         )
         self._standings[name] = self._standings[name].ended(outcome, now)
         cells = self._cells[name]
@@ -238,6 +240,6 @@ class _Attempt(msgspec.Struct):
     """One deployment being asked. *began* is monotonic."""
 
     deployment: Deployment
-    reader: ReplyReader
     began: float
+    reader: ReplyReader | None = None
     first_byte_s: float | None = None

@@ -28,16 +28,20 @@ SAID_BY_OUTPUT = NOT_PASSED | {b"content-type", b"cache-control", b"x-accel-buff
 Headers = list[tuple[bytes, bytes]]
 
 
+def is_stream(reply: Reply) -> bool:
+    """What it is, whatever was asked for."""
+    return (reply.header(b"content-type") or b"").startswith(b"text/event-stream")
+
+
 def relay(
     reply: Reply, output: Output, reader: ReplyReader, own: Headers, *, hold_bytes: int, event_bytes: int
 ) -> Awaitable[None]:
-    """Pass *reply* to *output*; *reader* sees it go by. *own* are headers of the gateway's.
+    """Pass *reply* to *output*; *reader*, of a stream or of a whole, sees it go by. *own* are the gateway's headers.
 
     Raises what `Reply.pump` raises, and `InvalidReply` for an event longer than *event_bytes*; whether anything
     reached the caller before that, *output* knows.
     """
-    kind = reply.header(b"content-type") or b""
-    if kind.startswith(b"text/event-stream"):
+    if is_stream(reply):
         headers = [pair for pair in reply.headers if pair[0] not in SAID_BY_OUTPUT]
         return _events(reply, output, reader, headers + own, event_bytes)
     headers = [pair for pair in reply.headers if pair[0] not in NOT_PASSED]
