@@ -113,6 +113,13 @@ async def test_events_leave_as_they_come() -> None:
         assert [piece async for piece in client.pieces(await client.head())] == events
 
 
+async def test_a_whole_reply_to_who_asked_for_a_stream_is_counted() -> None:
+    body = b'{"x":1,"usage":{"prompt_tokens":5,"completion_tokens":2}}'
+    async with upstream(answers(200, body)) as box, serving(config(box)) as gateway:
+        assert (await gateway.ask(STREAMED)).body == body
+        assert await tokens(gateway) == {"input": 5, "output": 2, "cached": 0}
+
+
 async def test_the_last_event_may_lack_its_blank_line() -> None:
     async with upstream(streams([delta("one"), b"data: [DONE]"])) as box, serving(config(box)) as gateway:
         assert (await gateway.ask(STREAMED)).body == delta("one") + b"data: [DONE]"
