@@ -15,7 +15,8 @@ HELP = """\
 """
 
 _SCRIPT = """\
-#!{python} -IS
+#!/bin/sh
+''''exec "{python}" -IS "$0" "$@" # '''  # a shebang would end at the first space of Python's path
 import os, signal, socket, sys, time
 if "--help" in sys.argv:
     print({help!r})
