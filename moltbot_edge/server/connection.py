@@ -28,10 +28,10 @@ from moltbot_edge.core.errors import GatewayError, InvalidRequest, Overloaded, R
 from moltbot_edge.gateway.output import write_error
 from moltbot_edge.server.call import EXTENSION, Call, Message
 from moltbot_edge.upstream.ticker import TICK_S, Ticker
+from moltbot_edge.upstream.wire import FRAMING, MAX_HEAD_BYTES
 
 READ_BYTES = 64 * 1024  # one read of a body that somebody waits for
 FIRST_READ_BYTES = 4 * 1024  # any other; a page: what each of thousands of connections may hold while it waits for room
-MAX_HEAD_BYTES = 64 * 1024  # as upstream/wire.py
 KEEP_ALIVE_S = 75.0  # as nginx: longer than the idle limits of common clients, so that they close first
 SLOWEST_BODY_BYTES_PER_S = 8 * 1024  # a telephone at the edge of its cell; less holds the room of others
 LINGER_S = 5.0  # how long a refused upload is read on, as nginx's lingering_timeout
@@ -39,7 +39,6 @@ LINGER_S = 5.0  # how long a refused upload is read on, as nginx's lingering_tim
 Scope = MutableMapping[str, Any]
 Asgi = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
-FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 log = logging.getLogger(__name__)
 

@@ -66,7 +66,8 @@ class StatusEndpoints:
             metrics.upstream_connections.cell(pool.name, "busy").set(busy)
             metrics.upstream_waiting.cell(pool.name).set(waiting)
             metrics.stale_retries.cell(pool.name).value = pool.stale_retries
+        states = self._engine_states()
         for (model, state), cell in metrics.engine_state.series():
-            cell.set(float(self._engine_states().get(model) == state))
-        for model, state in self._engine_states().items():
+            cell.set(float(states.get(model) == state))
+        for model, state in states.items():
             metrics.engine_state.cell(model, state).set(1)

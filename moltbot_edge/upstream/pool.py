@@ -48,9 +48,8 @@ class Pool:
         """Send a request, head and body in *pieces*, and wait for the head of its reply.
 
         A pooled connection that ends without a byte was stale: once, a fresh one is tried. Raises `Unreachable`,
-        `ClosedUnanswered`,
-        `UpstreamTimeout`, `InvalidReply`, `TruncatedReply`, or `Overloaded` when the line is full or too slow.
-        Cancelled, it closes the connection: the upstream sees its client leave.
+        `ClosedUnanswered`, `UpstreamTimeout`, `InvalidReply`, `TruncatedReply`, or `Overloaded` when the line is full
+        or too slow. Cancelled, it closes the connection: the upstream sees its client leave.
         """
         reply = self._kept() or await self._acquire()
         while True:

@@ -25,7 +25,8 @@ MAX_HEAD_BYTES = 64 * 1024  # four times what h11 and IIS allow: clouds send lon
 HELD_BYTES = 64 * 1024  # of a body that nobody pumps; uvloop reads at most 256 KiB at once
 KEEP_ALIVE_IDLE_S, KEEP_ALIVE_EVERY_S, KEEP_ALIVE_PROBES = 30, 10, 3  # a box without power is noticed in a minute
 
-FRAMING = frozenset({b"content-length", b"transfer-encoding"})  # a reply with neither ends with its connection
+# What says where a body ends (RFC 9112, 6). A reply with neither ends with its connection.
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 Sink = Callable[[bytes], bool]
 """Takes a piece of a body; False: no more until the next pump. Must not raise."""
@@ -149,11 +150,8 @@ class Reply(asyncio.Protocol):
         Raises `TruncatedReply`, `InvalidReply` or `UpstreamTimeout`, after the sink got what did come.
         """
         while True:
-            if self._chunks:
-                data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-                self._chunks.clear()
-                if not sink(data):
-                    return False
+            if self._chunks and not sink(self._taken()):
+                return False
             if self._complete:
                 return True
             if self.error is not None:
@@ -185,9 +183,7 @@ class Reply(asyncio.Protocol):
         """The body, where all of it has come already."""
         if not self._complete or self.error is not None:
             return None
-        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
-        return data
+        return self._taken()
 
     def close(self) -> None:
         """Give the connection back: kept where the reply was read to its end, else closed at once, which is
@@ -327,17 +323,20 @@ class Reply(asyncio.Protocol):
         self.served += 1
 
     def _deliver(self) -> None:
-        if self._sink is not None and self._chunks:
-            data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-            self._chunks.clear()
-            if not self._sink(data):
-                self._pause()
-                self._wake()
-                return
+        if self._sink is not None and self._chunks and not self._sink(self._taken()):
+            self._pause()
+            self._wake()
+            return
         if self._complete or self.error is not None or (self._head_done and self._sink is None):
             self._wake()
         if self._sink is None and sum(map(len, self._chunks)) > HELD_BYTES:
             self._pause()  # nobody pumps right now: the rest waits in the kernel
+
+    def _taken(self) -> bytes:
+        """What has come of the body since the last time."""
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        return data
 
     def _fail(self, error: UpstreamError) -> None:
         self.error = error

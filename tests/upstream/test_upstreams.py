@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 import trustme
 from harness import config, serving
-from scripted_upstream import answers, hangs, says, upstream
+from scripted_upstream import LIMITS, answers, hangs, says, upstream
 
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.catalog import Upstream as Where
@@ -18,21 +18,9 @@ from moltbot_edge.core.errors import ClosedUnanswered, UpstreamRefused
 from moltbot_edge.dialects.openai_chat import OpenAIChat
 from moltbot_edge.upstream.chat import JOINED_BYTES, Upstreams, refusal
 from moltbot_edge.upstream.ticker import Ticker
-from moltbot_edge.upstream.wire import Address, WireLimits
+from moltbot_edge.upstream.wire import Address
 
 pytestmark = pytest.mark.anyio
-
-LIMITS = WireLimits(
-    connections=4,
-    idle_connections=4,
-    idle_connection_s=60,
-    queue=4,
-    queue_s=60,
-    connect_s=60,
-    first_byte_s=60,
-    between_bytes_s=60,
-    total_s=60,
-)
 
 
 @contextmanager

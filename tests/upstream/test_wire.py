@@ -14,6 +14,7 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scripted_upstream import (
+    LIMITS,
     Ending,
     Framing,
     Script,
@@ -40,22 +41,11 @@ from moltbot_edge.core.errors import (
 )
 from moltbot_edge.upstream.pool import Pool
 from moltbot_edge.upstream.ticker import Ticker
-from moltbot_edge.upstream.wire import Address, Reply, WireLimits
+from moltbot_edge.upstream.wire import Address, Reply
 
 pytestmark = pytest.mark.anyio
 
 REQUEST = b"POST /v1/x HTTP/1.1\r\nHost: box\r\nContent-Length: 2\r\n\r\n{}"
-LIMITS = WireLimits(
-    connections=4,
-    idle_connections=4,
-    idle_connection_s=60,
-    queue=4,
-    queue_s=60,
-    connect_s=60,
-    first_byte_s=60,
-    between_bytes_s=60,
-    total_s=60,
-)
 SOON_S = 0.25  # a tick
 
 
