@@ -57,8 +57,7 @@ class App:
 def _said_in(dialect: Dialect) -> Callable[[Request, Exception], Response]:
     def handler(request: Request, error: Exception) -> Response:
         said = _translated(request, error)
-        headers = {"retry-after": f"{said.retry_after_s:.0f}"} if said.retry_after_s is not None else None
-        return Response(dialect.error(said), said.status, headers, media_type="application/json")
+        return Response(dialect.error(said), said.status, media_type="application/json")
 
     return handler
 
