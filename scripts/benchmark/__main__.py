@@ -7,6 +7,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import platform
 import secrets
 import signal
 import sys
@@ -22,18 +23,20 @@ from .machine import Machine
 from .measure import Cores
 from .parts import Cache, Part, PartMissing
 from .rounds import Bench, Plan
-from .targets import GO, OURS, PEERS, ROOT, Target, gateway
+from .targets import GO, OURS, PEERS, ROOT, Target, forms, gateway
 
 EXAMPLES = """\
   scripts/bench --quick                    under two minutes, once its parts are brought
   scripts/bench --only moltbot-edge,go     while working on the relay
   scripts/bench --json today.json          everything, with all samples in a file
+  scripts/bench --forms                    source, static, PyInstaller, Nuitka: twenty starts of each
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
-    everything = (gateway(options.binary), *PEERS)
+    here_is = platform.machine()
+    everything = forms(options.forms, here_is) if options.forms else (gateway(options.binary), *PEERS)
     chosen = _chosen(everything, options.only)
     progress = Progress()
     cache = Cache(ROOT / ".cache/bench", progress.announce)
@@ -46,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         brought, absent = _bring(chosen, cache, quick=options.quick and not options.only)
         rows, direct, here, elsewhere = _measure(options.plan, brought, absent, loadgen, progress.step)
     progress.clear()
-    _print([next(row for row in rows if row.name == target.name) for target in chosen], direct, here, elsewhere)
+    columns = table.FORM_COLUMNS if options.forms else table.COLUMNS
+    in_order = [next(row for row in rows if row.name == target.name) for target in chosen]
+    _print(in_order, direct, here, elsewhere, columns, judged="static" if options.forms else OURS)
     if options.json:
         _write(options.json, rows, direct, here, elsewhere)
     return 0
@@ -63,7 +68,16 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", metavar="NAME,...", default="", help="of: " + ", ".join((OURS, *(p.name for p in PEERS)))
     )
-    parser.add_argument("--binary", type=Path, metavar="FILE", help="measure this built gateway instead of the source")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--binary", type=Path, metavar="FILE", help="measure this built gateway instead of the source")
+    which.add_argument(
+        "--forms",
+        type=Path,
+        nargs="?",
+        const=ROOT / "dist",
+        metavar="FOLDER",
+        help="no peers: this gateway from source and in each form that scripts/build left in FOLDER (dist)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
     for name, kind, meaning in (
         ("rounds", int, "turns that each target gets"),
@@ -73,7 +87,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=kind, metavar="N", help=meaning)
     parser.add_argument("--seconds", type=float, metavar="S", help="of each kind of load, in each turn")
     options = parser.parse_args(arguments)
-    plan = Plan.quick() if options.quick else Plan()
+    plan = Plan.of_forms() if options.forms else Plan.quick() if options.quick else Plan()
     counts = {name: getattr(options, name) for name in ("rounds", "starts", "clients") if getattr(options, name)}
     times = dict.fromkeys(("relay_s", "latency_s", "stream_s"), options.seconds) if options.seconds else {}
     options.plan = dataclasses.replace(plan, **counts, **times)
@@ -128,11 +142,19 @@ def _measure(
     return rows + absent, direct, here, elsewhere.share()
 
 
-def _print(rows: Sequence[Row], direct: Direct, here: Machine, elsewhere: float) -> None:
+def _print(
+    rows: Sequence[Row],
+    direct: Direct,
+    here: Machine,
+    elsewhere: float,
+    columns: Sequence[table.Column],
+    judged: str,
+) -> None:
     measured = {row.name: row for row in rows if isinstance(row, Measured)}
-    print(table.heading(here, elsewhere, rows), table.table(rows, GO), table.notes(rows, direct), sep="\n\n")
-    if OURS in measured:
-        print(f"\nbudgets of {OURS}", table.verdicts(measured[OURS], measured.get(GO), here.architecture), sep="\n")
+    print(table.heading(here, elsewhere, rows), table.table(rows, GO, columns), table.notes(rows, direct), sep="\n\n")
+    if judged in measured:
+        said = table.verdicts(measured[judged], measured.get(GO), here.architecture)
+        print(f"\nbudgets of {judged}", said, sep="\n")
 
 
 def _write(path: Path, rows: Sequence[Row], direct: Direct, here: Machine, elsewhere: float) -> None:

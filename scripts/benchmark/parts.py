@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,22 @@ class Cache:
         said = subprocess.run([path, version_flag], capture_output=True, text=True, check=False)
         version = re.search(r"\d[\w.]+", said.stdout + said.stderr)
         return Part(Path(path), version[0] if version else "unknown")
+
+    def unpacked(self, name: str, archive: Path) -> Path:
+        """The gateway's program in *archive*, unpacked anew whenever that has changed."""
+        state = archive.stat()
+
+        def make(place: Path) -> None:
+            with tarfile.open(archive) as tar:
+                tar.extractall(place, filter="data")
+
+        place = self._once(
+            name.replace(" ", "-"), f"{archive.name}, {state.st_size} bytes of {state.st_mtime_ns}", make
+        )
+        programs = [path for path in place.glob("*/moltbot-edge*") if path.is_file() and os.access(path, os.X_OK)]
+        if len(programs) != 1:
+            raise PartMissing(f"{archive.name} holds {len(programs)} programs called moltbot-edge")
+        return programs[0]
 
     def loadgen(self) -> Part:
         """Built once for each state of its source."""

@@ -22,7 +22,6 @@ from .running import CHAT, START_LIMIT_S, Running, Turn
 from .targets import Place, Target
 
 SETTLE_S = 2.0  # after the last start, before memory is read
-STARTS_WITHIN_S = 15.0  # for one target: one that starts slowly is not started five times
 LATENCY_LEAST = 200  # a p99 of fewer is nearly their maximum; a slow target gets more time for it
 EVENTS = 100  # words in a stream
 POST_BYTES = 150_000
@@ -35,6 +34,7 @@ class Plan:
 
     rounds: int = 5
     starts: int = 5
+    starts_within_s: float = 15.0  # for one target: one that starts slowly is not started five times
     relay_s: float = 2.0
     latency_s: float = 1.5
     stream_s: float = 2.0
@@ -43,6 +43,11 @@ class Plan:
     @classmethod
     def quick(cls) -> Plan:
         return cls(rounds=4, relay_s=0.5, latency_s=0.3, stream_s=1.0)
+
+    @classmethod
+    def of_forms(cls) -> Plan:
+        """A form shows in its starts. The smallest of twenty is what the machine can do when nobody disturbs it."""
+        return cls(rounds=5, starts=20, starts_within_s=120.0, relay_s=1.0, latency_s=0.3, stream_s=1.0)
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ class Bench:
                 try:
                     took_s = running.start(self.cores.target)
                     spent_s[running.name] += took_s
-                    if number < self.plan.starts and spent_s[running.name] + took_s < STARTS_WITHIN_S:
+                    if number < self.plan.starts and spent_s[running.name] + took_s < self.plan.starts_within_s:
                         running.end()
                     else:
                         running.wait_until_it_relays()

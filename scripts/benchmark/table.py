@@ -60,6 +60,14 @@ def _with_spread(figure: Figure) -> Cell:
     return cell
 
 
+def _least(figure: Figure) -> Cell:
+    def cell(row: Measured, go: Measured | None) -> str:
+        known = [sample for sample in row.samples.get(figure, ()) if sample is not None]
+        return short(min(known)) if known else "-"
+
+    return cell
+
+
 def _ratio(figure: Figure) -> Cell:
     def cell(row: Measured, go: Measured | None) -> str:
         found = _to_go(figure, row, go)
@@ -98,6 +106,20 @@ COLUMNS = (
     Column(("start", "ms"), _with_spread(Figure.START), Figure.START),
 )
 
+# One gateway in its forms: what the form changes, and no more.
+FORM_COLUMNS = (
+    Column(("file", "MB"), _middle(Figure.BINARY, MB), Figure.BINARY),
+    Column(("start ms", "least"), _least(Figure.START)),
+    Column(("start ms", "median"), _with_spread(Figure.START), Figure.START),
+    Column(("idle", "MB"), _middle(Figure.IDLE_RSS, MB), Figure.IDLE_RSS),
+    Column(("anon.", "MB"), _middle(Figure.IDLE_ANONYMOUS, MB), Figure.IDLE_ANONYMOUS),
+    Column(("CPU us per", "request"), _with_spread(Figure.CPU_PER_REQUEST), Figure.CPU_PER_REQUEST),
+    Column(("of", "Go's"), _ratio(Figure.CPU_PER_REQUEST)),
+    Column(("CPU us per", "event"), _with_spread(Figure.CPU_PER_EVENT), Figure.CPU_PER_EVENT),
+    Column(("of", "Go's"), _ratio(Figure.CPU_PER_EVENT)),
+    Column(("posts:", "peak MB"), _middle(Figure.PEAK_RSS, MB), Figure.PEAK_RSS),
+)
+
 
 def _to_go(figure: Figure, row: Measured, go: Measured | None) -> float | None:
     return ratio(row.samples.get(figure, ()), go.samples.get(figure, ())) if go else None
@@ -130,17 +152,17 @@ def budgets(architecture: str) -> tuple[Budget, ...]:
     )
 
 
-def table(rows: Sequence[Row], go: str) -> str:
+def table(rows: Sequence[Row], go: str, columns: Sequence[Column] = COLUMNS) -> str:
     """*go* names the row that the others are compared with. The best of a column has a star."""
     measured = [row for row in rows if isinstance(row, Measured)]
     reference = next((row for row in measured if row.name == go), None)
     # Each cell ends with a star or a blank, so that the digits stay in line.
-    lines = [("", *(f"{column.heading[line]} " for column in COLUMNS)) for line in (0, 1)]
-    best = [_best(column, measured) for column in COLUMNS]
+    lines = [("", *(f"{column.heading[line]} " for column in columns)) for line in (0, 1)]
+    best = [_best(column, measured) for column in columns]
     for row in measured:
         cells = (
             column.cell(row, reference) + ("*" if row.name == winner else " ")
-            for column, winner in zip(COLUMNS, best, strict=True)
+            for column, winner in zip(columns, best, strict=True)
         )
         lines.append((row.name, *cells))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -59,15 +59,19 @@ class Target:
     listens_everywhere: bool = False  # and cannot be told otherwise: only on a loopback of its own
 
 
-def gateway(binary: Path | None) -> Target:
-    """This gateway, from source or as a built *binary*: key check, routing and metrics on, as they are by default."""
+def gateway(binary: Path | None, name: str = OURS) -> Target:
+    """This gateway, from source or as a built *binary*: key check, routing and metrics on, as they are by default.
+
+    A *binary* that is an archive (.tar.gz) is unpacked first; its size is what a user copies.
+    """
 
     def bring(cache: Cache) -> Part:
         if binary is None:
             return Part(Path(sys.executable), f"from source at {_commit()}")
         if not binary.is_file():
             raise PartMissing(f"no binary at {binary}")
-        return Part(binary.resolve(), f"the binary {binary.name}", binary.stat().st_size)
+        program = cache.unpacked(name, binary) if binary.suffix == ".gz" else binary.resolve()
+        return Part(program, f"the binary {binary.name}", binary.stat().st_size)
 
     def launch(part: Part, place: Place) -> Launch:
         digest = hashlib.sha256(place.secret.encode()).hexdigest()
@@ -81,7 +85,21 @@ def gateway(binary: Path | None) -> Target:
             return Launch((part.program, "serve", "--config", path))
         return Launch((part.program, "-m", "moltbot_edge", "serve", "--config", path), {"PYTHONPATH": str(ROOT)})
 
-    return Target(OURS, bring, launch)
+    return Target(name, bring, launch)
+
+
+def forms(dist: Path, architecture: str) -> tuple[Target, ...]:
+    """The source and what `scripts/build` leaves in *dist* for this *architecture*, each a target; and Go's proxy."""
+    file = f"moltbot-edge-{architecture}"
+    built = (
+        ("static", file),
+        ("pyinstaller", f"{file}-pyinstaller"),
+        ("pyinstaller onedir", f"{file}-pyinstaller-onedir.tar.gz"),
+        ("nuitka", f"{file}-nuitka"),
+        ("nuitka onedir", f"{file}-nuitka-onedir.tar.gz"),
+    )
+    ours = (gateway(None, "source"), *(gateway(dist / name, form) for form, name in built))
+    return (*ours, next(peer for peer in PEERS if peer.name == GO))
 
 
 def _commit() -> str:

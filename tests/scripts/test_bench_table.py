@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from benchmark.figures import Absent, Direct, Figure, Measured, Middle, Row, Samples, middle, ratio
 from benchmark.machine import Machine
-from benchmark.table import COLUMNS, MB, budgets, heading, notes, short, table, verdicts
+from benchmark.table import COLUMNS, FORM_COLUMNS, MB, budgets, heading, notes, short, table, verdicts
 
 IDLE_BOARD = Machine("a board", "x86_64", 4, "6.12", "3.13", 0.1, own_loopback=True)
 DIRECT = Direct(rate=50_000, p50_us=30, p99_us=90, first_event_p50_ms=0.2)
@@ -135,3 +135,10 @@ def test_a_busy_machine_is_said_to_have_been_busy() -> None:
 def test_what_went_wrong_is_told_below_the_table() -> None:
     row = Measured("ferrogw", "1.5", {}, troubles=("posts answered otherwise: 515 with 504",))
     assert "! ferrogw: posts answered otherwise: 515 with 504" in notes([row], DIRECT)
+
+
+def test_a_form_shows_its_least_start_beside_the_median() -> None:
+    ours = measured("static", START=(140.0, 90.0, 100.0), BINARY=(15.5 * MB,))
+    text = table([ours, measured("source", START=(210.0, 190.0, 200.0))], "go", FORM_COLUMNS)
+    assert cells(text, "static")[1:5] == ["15.5", "90.0", "100", "±25%*"]
+    assert cells(text, "source")[1:5] == ["-", "190", "200", "±5%"]
