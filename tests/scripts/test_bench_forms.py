@@ -43,5 +43,5 @@ def test_an_archive_without_the_program_says_so(tmp_path: Path, cache: Cache) ->
 
 def test_a_form_that_was_not_built_is_a_row_that_says_so(tmp_path: Path, cache: Cache) -> None:
     static = next(target for target in forms(tmp_path, "x86_64") if target.name == "static")
-    with pytest.raises(PartMissing, match="no binary at .*moltbot-edge-x86_64"):
+    with pytest.raises(PartMissing, match=r"no binary at .*moltbot-edge-x86_64"):
         static.bring(cache)
