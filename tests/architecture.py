@@ -13,7 +13,9 @@ PACKAGE = "moltbot_edge"
 
 # Left never imports right, and neighbours do not import each other.
 LAYERS = (
-    ("core",),
+    ("_native", "_contents"),  # stubs here: made by the build of the one-file binary
+    ("core", "binary"),
+    ("network",),
     ("kernel", "metrics", "http_client"),
     ("config", "api"),
     ("dialects", "policies", "stores", "tools", "upstream", "local", "importers"),

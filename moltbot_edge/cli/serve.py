@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import click
 
-from moltbot_edge import __version__
+from moltbot_edge import __version__, binary
 from moltbot_edge.assemble import Gateway, assemble
 from moltbot_edge.cli.reading import read_here
 from moltbot_edge.config.load import find_config, model_stores
@@ -59,7 +59,7 @@ def serve(ctx: click.Context, file: Path | None, host: str | None, port: str | N
     _raise_open_file_limit()
     try:
         gateway = assemble(
-            reading.config, registry, model_stores(reading.config, path), environment=os.environ, on_started=_greet
+            reading.config, registry, model_stores(reading.config, path), environment=os.environ, on_started=_started
         )
     except PluginError as error:
         click.echo(f"not started: {error}", err=True)
@@ -86,6 +86,11 @@ def serve(ctx: click.Context, file: Path | None, host: str | None, port: str | N
 def _end(number: int, frame: FrameType | None) -> NoReturn:
     """uvicorn raises the signal that ended it once more, when all is done: that is no error."""
     raise SystemExit(0)
+
+
+def _started(gateway: Gateway, url: str) -> None:
+    _greet(gateway, url)
+    binary.release_frozen_pages()
 
 
 def _greet(gateway: Gateway, url: str) -> None:

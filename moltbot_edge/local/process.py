@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
+from moltbot_edge import binary
 from moltbot_edge.local.tail import KEPT_BYTES, Tail
 
 PR_SET_PDEATHSIG = 1
@@ -158,7 +159,22 @@ def how_it_ended(status: int) -> str:
 
 
 def _tie() -> Callable[[], None] | None:
-    """What the child does before it becomes *command*. None where Python cannot call the C library."""
+    """What the child does before it becomes *command*. None where nothing here can call prctl."""
+    ask = binary.death_signal() or _death_signal_of_the_c_library()
+    if ask is None:
+        return None
+    number, parent = int(signal.SIGKILL), os.getpid()
+
+    def tie() -> None:
+        # Between fork and exec: no imports, no locks, nothing that another thread may have held.
+        ask(number)
+        if os.getppid() != parent:  # it died before the kernel knew whom to tell
+            os._exit(1)
+
+    return tie
+
+
+def _death_signal_of_the_c_library() -> Callable[[int], None] | None:
     try:
         import ctypes
     except ImportError:
@@ -167,15 +183,7 @@ def _tie() -> Callable[[], None] | None:
         prctl: Any = ctypes.CDLL(None).prctl
     except (OSError, AttributeError):
         return None
-    parent = os.getpid()
-
-    def tie() -> None:
-        # Between fork and exec: no imports, no locks, nothing that another thread may have held.
-        prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != parent:  # it died before the kernel knew whom to tell
-            os._exit(1)
-
-    return tie
+    return lambda number: prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def _tying_words() -> list[str]:

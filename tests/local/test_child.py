@@ -106,11 +106,10 @@ async def test_what_cannot_be_run_is_an_error_of_the_system(tmp_path: Path) -> N
 
 
 PARENT = """
-import asyncio, sys, uvloop
+import asyncio, ctypes, sys, types, uvloop
 from moltbot_edge.local import process
 
-if {without_ctypes}:
-    process._tie = lambda: None
+{how}
 
 async def main():
     child = await process.spawn(("/bin/sleep", "600"), environment={{}})
@@ -119,13 +118,22 @@ async def main():
 
 (uvloop.run if {uvloop} else asyncio.run)(main())
 """
+WAYS = {
+    # The module that the one-file binary has from its launcher, with the same effect.
+    "launcher": """
+prctl = ctypes.CDLL(None).prctl
+native = types.ModuleType("moltbot_edge._native")
+native.set_parent_death_signal = lambda number: prctl(1, number, 0, 0, 0)
+sys.modules[native.__name__], sys.modules["ctypes"] = native, None
+""",
+    "ctypes": "",
+    "setpriv": 'sys.modules["ctypes"] = None',
+}
 
 
-@pytest.mark.parametrize("without_ctypes", [False, True], ids=["prctl", "setpriv"])
-async def test_a_child_dies_with_a_parent_that_is_killed(
-    without_ctypes: bool, anyio_backend: tuple[str, dict[str, bool]]
-) -> None:
-    source = PARENT.format(without_ctypes=without_ctypes, uvloop=anyio_backend[1]["use_uvloop"])
+@pytest.mark.parametrize("how", WAYS)
+async def test_a_child_dies_with_a_parent_that_is_killed(how: str, anyio_backend: tuple[str, dict[str, bool]]) -> None:
+    source = PARENT.format(how=WAYS[how], uvloop=anyio_backend[1]["use_uvloop"])
     with killed_at_the_end(source) as said:
         pid = int(said.readline())
         assert lives(pid)
