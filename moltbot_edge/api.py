@@ -51,7 +51,8 @@ from moltbot_edge.core.errors import (
     UpstreamTimeout,
 )
 from moltbot_edge.core.events import Outcome, Timings, Usage
-from moltbot_edge.core.routing import Candidate, Policy, RouteQuery
+from moltbot_edge.core.prompt import Prompt
+from moltbot_edge.core.routing import Candidate, Choice, Policy, RouteQuery
 from moltbot_edge.core.scoreboard import Standing
 from moltbot_edge.kernel.marks import mark
 
@@ -59,6 +60,7 @@ __all__ = [
     "BodyTooLarge",
     "CallerError",
     "Candidate",
+    "Choice",
     "ClosedUnanswered",
     "Deployment",
     "Dialect",
@@ -72,6 +74,7 @@ __all__ = [
     "Outcome",
     "Overloaded",
     "Policy",
+    "Prompt",
     "ReplyReader",
     "RequestTimeout",
     "RouteQuery",

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from moltbot_edge.core.errors import GatewayError
 from moltbot_edge.core.events import Timings, Usage
+from moltbot_edge.core.prompt import Prompt
 
 
 class ReplyReader(Protocol):
@@ -32,6 +33,10 @@ class Dialect(Protocol):
 
     def credentials(self, api_key: str) -> tuple[str, str]:
         """The header that carries an upstream's key."""
+        ...
+
+    def prompt(self, body: bytes | bytearray) -> Prompt:
+        """What *body* asks. It is JSON; one that is no request of this dialect asks nothing."""
         ...
 
     def reader(self, streamed: bool) -> ReplyReader: ...

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from moltbot_edge.core.catalog import Deployment
+from moltbot_edge.core.prompt import Prompt
 from moltbot_edge.core.scoreboard import Standing
 
 
@@ -23,6 +24,7 @@ class RouteQuery(msgspec.Struct, frozen=True):
 
     *prompt_tokens* is an estimate from the body's size. *turn* counts the route's requests from 0.
     *chance* is uniform in [0, 1): a policy asks for no randomness of its own, so a test can say what comes.
+    *prompt* reads what is asked, once it is called: a policy that does not look costs nothing.
     """
 
     alias: str
@@ -30,10 +32,22 @@ class RouteQuery(msgspec.Struct, frozen=True):
     session: str | None = None
     turn: int = 0
     chance: float = 0.0
+    prompt: Callable[[], Prompt] = Prompt
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """An order and the *reason* for it, which a reply's header says: a few words, in ASCII.
+
+    *cohort* names the kind of request, where the policy wants to know what becomes of its choice.
+    """
+
+    order: Sequence[Candidate]
+    reason: str = ""
+    cohort: str | None = None
 
 
 class Policy(Protocol):
-    def __call__(self, candidates: Sequence[Candidate], query: RouteQuery) -> Sequence[Candidate]:
+    def __call__(self, candidates: Sequence[Candidate], query: RouteQuery) -> Sequence[Candidate] | Choice:
         """The candidates in the order in which to try them. Leaving one out is allowed; adding is not."""
         ...
 

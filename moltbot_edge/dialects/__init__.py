@@ -1,4 +1,5 @@
 """Wire formats, each one file of pure functions behind `core.dialect.Dialect`.
 
-openai_chat  /v1/chat/completions and its neighbours: completions, embeddings, rerank
+openai_chat    /v1/chat/completions and its neighbours: completions, embeddings, rerank
+openai_prompt  what such a request asks
 """

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from moltbot_edge.api import GatewayError, ReplyReader, Timings, Usage, dialect
+from moltbot_edge.api import GatewayError, Prompt, ReplyReader, Timings, Usage, dialect
 from moltbot_edge.core import sse
+from moltbot_edge.dialects import openai_prompt
 
 HELD_HEAD_BYTES = 4 * 1024  # llama-server's embeddings say their usage before the vectors
 HELD_TAIL_BYTES = 64 * 1024  # everyone else's usage comes last
@@ -155,6 +156,9 @@ class OpenAIChat:
 
     def credentials(self, api_key: str) -> tuple[str, str]:
         return "Authorization", f"Bearer {api_key}"
+
+    def prompt(self, body: bytes | bytearray) -> Prompt:
+        return openai_prompt.prompt(body)
 
     def reader(self, streamed: bool) -> ReplyReader:
         return StreamReader() if streamed else WholeReader()

@@ -9,6 +9,7 @@ import msgspec
 
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.head import Head
+from moltbot_edge.core.prompt import Prompt
 
 HeaderLines = Iterable[tuple[bytes, bytes]]
 
@@ -47,6 +48,13 @@ class Request(msgspec.Struct):
     body: bytes | bytearray
     forwarded: bytes = b""
     on_drop: Callable[[], None] | None = None
+    _prompt: Prompt | None = None
+
+    def prompt(self) -> Prompt:
+        """Read once, and before the body is dropped."""
+        if self._prompt is None:
+            self._prompt = self.dialect.prompt(self.body)
+        return self._prompt
 
     def drop_body(self) -> None:
         """May be called again: what it holds is given back once."""

@@ -14,7 +14,7 @@ from moltbot_edge.core.dialect import ReplyReader
 from moltbot_edge.core.errors import GatewayError, Overloaded
 from moltbot_edge.core.events import Outcome
 from moltbot_edge.core.head import with_model
-from moltbot_edge.core.routing import Candidate, Policy, RouteQuery
+from moltbot_edge.core.routing import Candidate, Choice, Policy, RouteQuery
 from moltbot_edge.core.scoreboard import Standing
 from moltbot_edge.gateway.caller import Caller, Request
 from moltbot_edge.gateway.output import Output
@@ -93,10 +93,11 @@ class Exchange:
         self._ticker.add(output)
         try:
             route = self.catalog.route(alias)
-            order = self._order(route, request)[: route.attempts]
+            plan = self._plan(route, request)
+            order = plan.order[: route.attempts]
             for position, deployment in enumerate(order, 1):
                 try:
-                    await self._attempt(route, deployment, request, output)
+                    await self._attempt(route, plan, deployment, request, output)
                     break
                 except GatewayError as error:
                     if output.answering or not error.retryable or position == len(order):
@@ -112,26 +113,35 @@ class Exchange:
             metrics.requests.cell(request.dialect.name, alias, str(output.status or 499)).add()
             metrics.request_seconds.cell(alias).observe(self._now() - began)
 
-    def _order(self, route: Route, request: Request) -> Sequence[Deployment]:
+    def _plan(self, route: Route, request: Request) -> _Plan:
         if len(route.deployments) == 1:
-            return route.deployments
+            return _Plan(route.deployments)
         turn = self._turns[route.alias]
         self._turns[route.alias] = turn + 1
         query = RouteQuery(
-            route.alias, len(request.body) // BYTES_PER_TOKEN, request.head.session, turn, self._chance()
+            route.alias,
+            len(request.body) // BYTES_PER_TOKEN,
+            request.head.session,
+            turn,
+            self._chance(),
+            request.prompt,
         )
         candidates = [Candidate(one, self._standings.get(one.name, _FRESH)) for one in route.deployments]
         ready = routing.eligible(candidates, query, self._now())
         try:
-            order = [candidate.deployment for candidate in self._policies[route.alias](ready, query)]
+            said = self._policies[route.alias](ready, query)
+            choice = said if isinstance(said, Choice) else Choice(said)
+            plan = _Plan([candidate.deployment for candidate in choice.order], _printable(choice.reason), choice.cohort)
         except Exception:  # a plug-in's fault must not cost an answer: its log says so, and the order stays as it was
             log.exception("the policy %r failed for %r", route.policy, route.alias)
-            return [candidate.deployment for candidate in ready]
-        if not order:
+            return _Plan([candidate.deployment for candidate in ready], b"the policy failed")
+        if not plan.order:
             raise Overloaded(f"the policy {route.policy!r} leaves no deployment of {route.alias!r} to ask")
-        return order
+        return plan
 
-    async def _attempt(self, route: Route, deployment: Deployment, request: Request, output: Output) -> None:
+    async def _attempt(
+        self, route: Route, plan: _Plan, deployment: Deployment, request: Request, output: Output
+    ) -> None:
         attempt = _Attempt(deployment, self._now())
         name = deployment.name
         self._standings[name] = self._standings.get(name, _FRESH).started()
@@ -154,11 +164,14 @@ class Exchange:
                 attempt.first_byte_s = self._now() - attempt.began
                 attempt.reader = reader = request.dialect.reader(is_stream(reply))
                 limits = self._limits
+                own = [(b"x-moltbot-deployment", name.encode()), (b"x-moltbot-policy", route.policy.encode())]
+                if plan.reason:
+                    own.append((b"x-moltbot-reason", plan.reason))
                 await relay(
                     reply,
                     output,
                     reader,
-                    [(b"x-moltbot-deployment", name.encode()), (b"x-moltbot-policy", route.policy.encode())],
+                    own,
                     hold_bytes=limits.reply_hold_bytes,
                     event_bytes=limits.event_bytes,
                 )
@@ -234,6 +247,19 @@ class _Cells(msgspec.Struct, frozen=True):
     input: Count
     output: Count
     cached: Count
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    """What a policy chose, as the exchange carries it out. *reason* is fit for a header."""
+
+    order: Sequence[Deployment]
+    reason: bytes = b""
+    cohort: str | None = None
+
+
+def _printable(text: str) -> bytes:
+    """A plug-in's words: no line's end among them may begin another header."""
+    return "".join(one if one.isprintable() else " " for one in text).encode("ascii", "replace")
 
 
 class _Attempt(msgspec.Struct):

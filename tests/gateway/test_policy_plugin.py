@@ -10,7 +10,7 @@ from harness import config, serving
 from raw_caller import QUESTION, request
 from scripted_upstream import hangs, raw, says, upstream
 
-from moltbot_edge.api import Candidate, RouteQuery
+from moltbot_edge.api import Candidate, Choice, RouteQuery
 from moltbot_edge.kernel.registry import Plugin
 
 pytestmark = pytest.mark.anyio
@@ -79,3 +79,20 @@ async def test_with_one_deployment_it_is_not_asked() -> None:
         serving(config(one, policy="mine"), plugins=plugged(lambda found, query: [])) as gateway,
     ):
         assert (await gateway.ask()).status == 200
+
+
+async def test_it_may_look_at_what_is_asked_and_say_why_it_chose() -> None:
+    def by_words(candidates: Sequence[Candidate], query: RouteQuery) -> Choice:
+        words = query.prompt().text
+        return Choice(candidates[::-1] if "two" in words else candidates, f"asks {words}\r\nx-evil: 1 ü")
+
+    async with (
+        upstream(says("one")) as one,
+        upstream(says("two")) as two,
+        serving(config(one, two, policy="mine"), plugins=plugged(by_words)) as gateway,
+    ):
+        answer = await gateway.ask(QUESTION | {"messages": [{"role": "user", "content": "for two"}]})
+        assert b"two" in answer.body
+        assert answer.header("x-moltbot-reason") == "asks for two  x-evil: 1 ?"
+        assert answer.header("x-evil") is None
+        assert b"one" in (await gateway.ask()).body
