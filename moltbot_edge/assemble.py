@@ -6,7 +6,6 @@ import functools
 import logging
 import random
 import socket
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -28,6 +27,8 @@ from moltbot_edge.local.lifecycle import Event
 from moltbot_edge.local.store import found_models
 from moltbot_edge.local.supervisor import Change, EngineModel, Supervisor
 from moltbot_edge.metrics.catalogue import Metrics
+from moltbot_edge.network.certificates import Certificates
+from moltbot_edge.network.names import Names, is_localhost, loopback
 from moltbot_edge.server.app import App
 from moltbot_edge.server.auth import Auth, KeyHolder
 from moltbot_edge.server.chat import ChatEndpoint
@@ -58,10 +59,11 @@ class Gateway(uvicorn.Server):
         on_started: Callable[[Gateway, str], None],
     ) -> None:
         tls = config.server.tls
+        host = config.server.host
         super().__init__(
             uvicorn.Config(
                 app,
-                host=config.server.host,
+                host=loopback() if is_localhost(host) else host,  # type: ignore[arg-type]  # asyncio takes several
                 port=config.server.port,
                 loop="uvloop",
                 http=protocol,  # type: ignore[arg-type]  # a factory of protocols, as uvicorn calls it
@@ -99,12 +101,11 @@ def assemble(
     *,
     environment: Mapping[str, str],
     on_started: Callable[[Gateway, str], None] = lambda gateway, url: None,
-    tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
 ) -> Gateway:
     """Join the parts that *config* names. Raises `kernel.registry.PluginError` for a plug-in that is not right.
 
-    *environment* is the process's own, from which engines get what they need. *on_started* is told the URL once
-    callers can come. *tls* makes the context for upstreams, when one needs it.
+    *environment* is the process's own, from which engines get what they need, and which may say where certificates
+    are. *on_started* is told the URL once callers can come.
     """
     catalog = catalog_of(config, found_models(stores), stores)
     metrics = Metrics()
@@ -115,7 +116,7 @@ def assemble(
         | {"openai-chat"}
     }
     by_path = {path: dialect for dialect in dialects.values() for path in dialect.paths}
-    upstreams = Upstreams(dialects, _wire_limits(config.limits), ticker, tls)
+    upstreams = Upstreams(dialects, _wire_limits(config.limits), ticker, Names(), Certificates(environment))
     supervisor = Supervisor(
         config.engines,
         {

@@ -10,9 +10,10 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from unittest import mock
 
@@ -124,11 +125,11 @@ async def serving(
     config: Config,
     *,
     secret: str | None = None,
-    tls: ssl.SSLContext | None = None,
     callers_tls: ssl.SSLContext | None = None,
     plugins: Sequence[Plugin] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Gateway]:
-    """The gateway of *config*. *secret* is a key for /metrics, *tls* for upstreams, *callers_tls* for callers."""
+    """The gateway of *config*. *secret* is a key for /metrics, *callers_tls* is for callers."""
     errors = _Errors()
     logging.getLogger().addHandler(errors)
     started = asyncio.Event()
@@ -142,9 +143,8 @@ async def serving(
                     config,
                     Registry(plugins),
                     [Path("nowhere")],
-                    environment={},
+                    environment=environment,
                     on_started=lambda gateway, url: started.set(),
-                    **({} if tls is None else {"tls": lambda: tls}),
                 )
                 served = asyncio.get_running_loop().create_task(server.serve(sockets=[sock]))
                 await started.wait()

@@ -70,6 +70,7 @@ def _remote(model: Model) -> Upstream:
         dialect=DEFAULT_DIALECT if model.type == "auto" else model.type,
         api_key=model.api_key,
         headers=tuple(model.headers.items()),
+        ca_file=model.ca_file,
     )
 
 

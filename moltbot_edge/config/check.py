@@ -19,6 +19,8 @@ from moltbot_edge.config.decode import Decoded
 from moltbot_edge.config.known import Known
 from moltbot_edge.config.problem import ConfigError, Path, Problem, did_you_mean, problem
 from moltbot_edge.config.schema import Alias, Model
+from moltbot_edge.network.certificates import NoCertificates, trusted_in
+from moltbot_edge.network.names import is_localhost
 
 __all__ = ["ConfigError", "Problem", "check", "is_loopback"]
 
@@ -51,7 +53,7 @@ def _served(decoded: Decoded, known: Known, stores: Sequence[FilePath]) -> dict[
 
 
 def is_loopback(host: str) -> bool:
-    if host == "localhost":
+    if is_localhost(host):
         return True
     try:
         return ip_address(host).is_loopback
@@ -76,6 +78,9 @@ def models(decoded: Decoded, known: Known) -> Found:
             for message in _endpoint(model.endpoint):
                 yield (*path, "endpoint"), message
         yield from ((path + below, message) for below, message in _headers(model))
+        if model.ca_file is not None and decoded.sound(*path, "ca_file"):
+            for message in _ca_file(model.endpoint, model.ca_file):
+                yield (*path, "ca_file"), message
         if known.dialects is not None and model.type != "auto" and model.type not in known.dialects:
             yield (*path, "type"), _unknown("dialect", model.type, ["auto", *known.dialects])
 
@@ -99,6 +104,16 @@ def _endpoint(endpoint: str) -> Iterator[str]:
     ends = re.search(r"/(chat/completions|completions|embeddings|rerank|models|responses|messages)/?$", url.path)
     if ends:
         yield f"expected a base URL, with or without /v1; leave out {ends[0]!r}"
+
+
+def _ca_file(endpoint: str | None, file: str) -> Iterator[str]:
+    if endpoint is None or not endpoint.startswith("https:"):
+        yield "is for an `endpoint` with https: nothing else has a certificate"
+        return
+    try:
+        trusted_in(file)
+    except NoCertificates as error:
+        yield str(error)
 
 
 def _is_host(host: str) -> bool:

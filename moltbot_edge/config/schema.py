@@ -70,6 +70,13 @@ class Model(Section, frozen=True):
         dict[str, Secret],
         Meta(description="sent with every request to this upstream; a value may be ${VARIABLE} or file:PATH"),
     ] = field(default_factory=dict)
+    ca_file: (
+        Annotated[
+            PathText,
+            Meta(description="path of a PEM file: certificates trusted for this upstream, in place of the system's"),
+        ]
+        | None
+    ) = None
     weight: Weight = 1.0
     context_tokens: Annotated[Count, Meta(description="longer prompts go to another deployment")] | None = None
     private: Annotated[bool, Meta(description="never hedged or failed over off the LAN")] = False

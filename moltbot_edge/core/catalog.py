@@ -12,8 +12,8 @@ from moltbot_edge.core.errors import UnknownModel
 class Upstream(msgspec.Struct, frozen=True):
     """A base URL with credentials, limits and a dialect. *base_path* has no slash at its end (``/v1``, or empty).
 
-    *model_file* is set for an engine on this board, whose address is known only once it runs; *engine_args* are
-    its flags after the profile's.
+    *ca_file* holds the certificates trusted for it, in place of the system's. *model_file* is set for an engine on
+    this board, whose address is known only once it runs; *engine_args* are its flags after the profile's.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Upstream(msgspec.Struct, frozen=True):
     dialect: str = "openai-chat"
     api_key: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    ca_file: str | None = None
     model_file: str | None = None
     engine_args: tuple[str, ...] = ()
 

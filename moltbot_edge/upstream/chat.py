@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from moltbot_edge.api import (
     Deployment,
@@ -16,6 +16,8 @@ from moltbot_edge.api import (
     UpstreamTimeout,
 )
 from moltbot_edge.core.head import Body
+from moltbot_edge.network.certificates import Certificates
+from moltbot_edge.network.names import Names
 from moltbot_edge.upstream.pool import Pool
 from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import Address, Reply, WireLimits
@@ -27,21 +29,22 @@ _SECONDS = re.compile(rb"\d{1,9}")  # more are no time to come back
 
 
 class Upstreams:
-    """The pools, one to an upstream, made at the first request. *dialects* are by name."""
+    """The pools, one to an upstream and what it is trusted by, made at the first request. *dialects* are by name."""
 
     def __init__(
         self,
         dialects: Mapping[str, Dialect],
         limits: WireLimits,
         ticker: Ticker,
-        tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
+        names: Names,
+        certificates: Certificates,
     ) -> None:
         self._dialects = dialects
         self._limits = limits
         self._ticker = ticker
-        self._make_tls = tls
-        self._tls: ssl.SSLContext | None = None
-        self._pools: dict[str, Pool] = {}
+        self._names = names
+        self._certificates = certificates
+        self._pools: dict[tuple[str, str | None], Pool] = {}
         self._heads: dict[tuple[str, str], bytes] = {}
 
     def request(
@@ -52,7 +55,7 @@ class Upstreams:
         *path* is below the base URL; *forwarded* are the caller's header lines, each with its CRLF.
         """
         upstream = deployment.upstream
-        pool = self._pools.get(upstream.name)
+        pool = self._pools.get((upstream.name, upstream.ca_file))
         if pool is None or (engine_at is not None and pool.address != engine_at):
             pool = self._fresh_pool(upstream, engine_at)
         size = sum(map(len, body))
@@ -68,15 +71,15 @@ class Upstreams:
             pool.close()
 
     def _fresh_pool(self, upstream: Upstream, engine_at: Address | None) -> Pool:
-        before = self._pools.get(upstream.name)
+        key = upstream.name, upstream.ca_file
+        before = self._pools.get(key)
         if before is not None:  # an engine that came back on another port
             before.close()
             self._heads.clear()
         at = engine_at or Address(upstream.host, upstream.port, upstream.scheme == "https")
-        if at.tls and self._tls is None:
-            self._tls = self._make_tls()
-        pool = Pool(upstream.name, at, self._limits, self._ticker, self._tls)
-        self._pools[upstream.name] = pool
+        trust = functools.partial(self._certificates.trust, upstream.ca_file)
+        pool = Pool(upstream.name, at, self._limits, self._ticker, self._names, trust)
+        self._pools[key] = pool
         return pool
 
     def _fresh_head(self, deployment: Deployment, at: Address, path: str) -> bytes:

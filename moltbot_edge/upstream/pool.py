@@ -8,16 +8,21 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from moltbot_edge.core.errors import ClosedUnanswered, Overloaded, Unreachable
 from moltbot_edge.core.head import Body
+from moltbot_edge.network.certificates import Trust, distrust
+from moltbot_edge.network.names import Names
 from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import Address, Reply, WireLimits
 
 
 class Pool:
-    """The connections to one address. At most *limits.connections*; who finds none waits in line, bounded."""
+    """The connections to one address. At most *limits.connections*; who finds none waits in line, bounded.
+
+    *trust* is asked where the address is one for TLS.
+    """
 
     def __init__(
         self,
@@ -25,14 +30,16 @@ class Pool:
         address: Address,
         limits: WireLimits,
         ticker: Ticker,
-        tls: ssl.SSLContext | None,
+        names: Names,
+        trust: Callable[[], Trust],
     ) -> None:
         self.name = name
         self.address = address
         self.limits = limits
         self.stale_retries = 0
         self._ticker = ticker
-        self._tls = tls
+        self._names = names
+        self._trust = trust
         self._idle: list[Reply] = []
         self._busy: set[Reply] = set()
         self._opening = 0
@@ -159,19 +166,20 @@ class Pool:
         """A fresh connection. Its place among *limits.connections* is taken before the first await."""
         if not place_taken:
             self._opening += 1
+        late = f"the name {self.address.host!r} was not resolved"
         try:
             async with asyncio.timeout(self.limits.connect_s):
-                _, reply = await asyncio.get_running_loop().create_connection(
-                    lambda: Reply(self),
-                    self.address.host,
-                    self.address.port,
-                    ssl=self._tls if self.address.tls else None,
-                )
+                addresses = await self._names.addresses(self.address.host)
+                late = "it did not accept a connection"
+                reply = await self._dial(addresses)
         except BaseException as error:
             self._pass_on(None)
             where = self.name if self.name == str(self.address) else f"{self.name} at {self.address}"
             if isinstance(error, TimeoutError):
-                raise Unreachable(f"{where} did not accept a connection in {self.limits.connect_s:g} s") from error
+                message = f"{where} cannot be reached: {late} in {self.limits.connect_s:g} s"
+                raise Unreachable(message) from error
+            if isinstance(error, ssl.SSLCertVerificationError):
+                raise Unreachable(f"{where} cannot be reached: {distrust(error, self._trust())}") from error
             if isinstance(error, OSError | UnicodeError):  # ssl.SSLError is one; a host may be no name at all
                 raise Unreachable(f"{where} cannot be reached: {error}") from error
             raise
@@ -179,3 +187,20 @@ class Pool:
         self._busy.add(reply)
         self._ticker.add(reply)
         return reply
+
+    async def _dial(self, addresses: Sequence[str]) -> Reply:
+        """Raises what the first of *addresses* said, where none accepts."""
+        at = self.address
+        tls = self._trust().context if at.tls else None
+        refused: OSError | None = None
+        for address in addresses:
+            try:
+                _, reply = await asyncio.get_running_loop().create_connection(
+                    lambda: Reply(self), address, at.port, ssl=tls, server_hostname=at.host if at.tls else None
+                )
+                return reply
+            except ssl.SSLError:
+                raise
+            except OSError as error:
+                refused = refused or error
+        raise refused or OSError("its name has no address")

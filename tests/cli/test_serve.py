@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from moltbot_edge.network.names import loopback
+
 SERVE = [sys.executable, "-m", "moltbot_edge", "serve"]
 WAIT_S = 30
 
@@ -31,6 +33,19 @@ def test_it_says_where_it_listens_and_ends_cleanly(number: signal.Signals, tmp_p
         _, complaints = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0
     assert complaints == ""
+
+
+def test_on_localhost_it_listens_at_every_address_of_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [*SERVE, "--host", "localhost", "--port", str(port)]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert f"listens on http://127.0.0.1:{port}" in process.stdout.readline()
+        for address in loopback():
+            with socket.create_connection((address, port), WAIT_S):
+                pass
+        process.terminate()
 
 
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from moltbot_edge.config.check import is_loopback
 from moltbot_edge.config.known import Known, known, plugins
@@ -188,6 +189,7 @@ def test_off_loopback_with_a_key_is_fine(problems: Any) -> None:
         ("127.8.9.1", True),
         ("::1", True),
         ("localhost", True),
+        ("box.localhost", True),
         ("0.0.0.0", False),
         ("::", False),
         ("192.168.1.2", False),
@@ -203,6 +205,24 @@ def test_tls_files_have_to_be_there(problems: Any, tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_text("")
     assert problems("server:\n  tls:\n    cert: cert.pem\n    key: key.pem\n") == [
         "moltbot.yaml:4: server.tls.key: key.pem cannot be read: No such file or directory"
+    ]
+
+
+def test_a_ca_file_has_to_hold_a_certificate_and_belong_to_https(problems: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("")
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "box.pem"))
+    text = """\
+model_registry:
+  - {name: a, endpoint: "https://a", ca_file: box.pem}
+  - {name: b, endpoint: "https://b", ca_file: empty.pem}
+  - {name: c, endpoint: "https://c", ca_file: none.pem}
+  - {name: d, endpoint: "http://d", ca_file: box.pem}
+"""
+    said = [one.replace(f"{tmp_path}/", "") for one in problems(text)]
+    assert said == [
+        "moltbot.yaml:3: model_registry[1].ca_file: empty.pem (ca_file) holds no certificate in PEM",
+        "moltbot.yaml:4: model_registry[2].ca_file: none.pem (ca_file) cannot be read: No such file or directory",
+        "moltbot.yaml:5: model_registry[3].ca_file: is for an `endpoint` with https: nothing else has a certificate",
     ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import msgspec.inspect as mi
 import pytest
+import trustme
 
 from moltbot_edge.config.known import known
 from moltbot_edge.config.load import read
@@ -23,6 +24,7 @@ EVERYTHING = max(EXAMPLES, key=len)
 def test_each_example_loads(tmp_path: Path, example: str) -> None:
     file = tmp_path / "moltbot.yaml"
     (tmp_path / "cloud_key").write_text("k")
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "box.pem"))
     file.write_text(example.replace("/run/secrets/", ""))
     assert read(file, {}, known=lambda config: known(Registry())).errors == []
 
@@ -56,4 +58,4 @@ def test_the_whole_example_still_loads_with_its_comments_taken_away(tmp_path: Pa
     text = EVERYTHING.replace("keys: []", "keys:")
     file.write_text(re.sub(r"^( *)# ((?:  )*(?:\w+:|- \{).*)$", r"\1\2", text, flags=re.MULTILINE))
     paths = [one.path for one in read(file, {}).errors]
-    assert paths == ["server.tls.cert", "server.tls.key", "keys[0].hash"]
+    assert paths == ["server.tls.cert", "server.tls.key", "model_registry[0].ca_file", "keys[0].hash"]

@@ -6,16 +6,21 @@ import asyncio
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import trustme
 from harness import config, serving
+from raw_caller import QUESTION
 from scripted_upstream import LIMITS, answers, hangs, says, upstream
 
+from moltbot_edge.config.schema import Config, Model
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.catalog import Upstream as Where
 from moltbot_edge.core.errors import ClosedUnanswered, UpstreamRefused
 from moltbot_edge.dialects.openai_chat import OpenAIChat
+from moltbot_edge.network.certificates import Certificates
+from moltbot_edge.network.names import Names
 from moltbot_edge.upstream.chat import JOINED_BYTES, Upstreams, refusal
 from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import Address
@@ -26,7 +31,7 @@ pytestmark = pytest.mark.anyio
 @contextmanager
 def upstreams() -> Iterator[Upstreams]:
     ticker = Ticker()
-    made = Upstreams({"openai-chat": OpenAIChat()}, LIMITS, ticker)
+    made = Upstreams({"openai-chat": OpenAIChat()}, LIMITS, ticker, Names(), Certificates({}))
     try:
         yield made
     finally:
@@ -134,18 +139,59 @@ async def test_a_refusal_knows_when_to_come_back(said: str, seconds: float | Non
 # TLS, through the whole gateway.
 
 
-async def test_an_upstream_over_tls_answers_or_is_told_apart() -> None:
-    authority = trustme.CA()
-    certified = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(certified)
-    trusting, strange = ssl.create_default_context(), ssl.create_default_context()
-    authority.configure_trust(trusting)
-    async with upstream(says(), tls=certified) as box:
-        async with serving(config(box), tls=trusting) as gateway:
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
+    file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    return file
+
+
+def certified(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+async def test_an_upstream_over_tls_answers_or_is_told_apart(authority: trustme.CA, ca_file: Path) -> None:
+    async with upstream(says(), tls=certified(authority)) as box:
+        async with serving(config(box), environment={"SSL_CERT_FILE": str(ca_file)}) as gateway:
             for _ in range(2):
                 assert (await gateway.ask()).status == 200
             assert len(box.visits) == 1
-        async with serving(config(box), tls=strange) as gateway:
+        trustme.CA().cert_pem.write_to_path(str(ca_file))
+        async with serving(config(box), environment={"SSL_CERT_FILE": str(ca_file)}) as gateway:
             answer = await gateway.ask()
             assert (answer.status, answer.error["code"]) == (502, "upstream_unreachable")
             assert "certificate verify failed" in answer.error["message"]
+            assert f"looked for in {ca_file} (SSL_CERT_FILE)" in answer.error["message"]
+
+
+async def test_a_machine_with_a_certificate_of_its_own_has_a_file_of_its_own(
+    authority: trustme.CA, ca_file: Path
+) -> None:
+    strange = trustme.CA()
+    async with (
+        upstream(says(), tls=certified(authority)) as box,
+        upstream(says(), tls=certified(strange)) as other,
+    ):
+        models = [
+            Model(name="chat", endpoint=box.url, ca_file=str(ca_file)),
+            Model(name="other", endpoint=other.url, ca_file=str(ca_file)),
+            Model(name="forgetful", endpoint=box.url),
+        ]
+        strange.cert_pem.write_to_path(str(ca_file.with_name("system.pem")))
+        environment = {"SSL_CERT_FILE": str(ca_file.with_name("system.pem"))}
+        async with serving(Config(model_registry=models), environment=environment) as gateway:
+            answers = [(await gateway.ask(QUESTION | {"model": model.name})).status for model in models]
+    assert answers == [200, 502, 502]
+
+
+async def test_without_any_certificates_the_error_says_so(tmp_path: Path) -> None:
+    async with serving(config("https://127.0.0.1:1"), environment={"SSL_CERT_DIR": str(tmp_path / "none")}) as gateway:
+        message = (await gateway.ask()).error["message"]
+    assert f"cannot be reached: {tmp_path}/none (SSL_CERT_DIR) cannot be read: No such file" in message

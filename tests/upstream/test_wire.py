@@ -39,6 +39,8 @@ from moltbot_edge.core.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from moltbot_edge.network.certificates import Trust
+from moltbot_edge.network.names import Names
 from moltbot_edge.upstream.pool import Pool
 from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import Address, Reply
@@ -50,13 +52,19 @@ SOON_S = 0.25  # a tick
 
 
 @asynccontextmanager
-async def pool_to(to: Upstream | str, *, tls: ssl.SSLContext | None = None, **limits: float) -> AsyncIterator[Pool]:
+async def pool_to(
+    to: Upstream | str, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None, **limits: float
+) -> AsyncIterator[Pool]:
     """Whatever a test did with it, at its end nothing is busy and nobody waits."""
     ticker = Ticker()
     port = to.port if isinstance(to, Upstream) else int(to.rpartition(":")[2])
-    pool = Pool(
-        "box", Address("127.0.0.1", port, tls is not None), msgspec.structs.replace(LIMITS, **limits), ticker, tls
-    )
+    address = Address(host, port, tls is not None)
+
+    def trust() -> Trust:
+        assert tls is not None
+        return Trust(tls, "the test")
+
+    pool = Pool("box", address, msgspec.structs.replace(LIMITS, **limits), ticker, Names(), trust)
     try:
         async with asyncio.timeout(10):
             yield pool
@@ -368,7 +376,10 @@ async def test_a_connection_that_is_not_accepted_is_unreachable() -> None:
     ],
 )
 async def test_an_upstream_that_falls_silent_is_given_up(limit: str, sent: bytes) -> None:
-    async with upstream(raw(sent, then="hang")) as box, pool_to(box, tls=None, **{limit: SOON_S}) as pool:
+    async with (
+        upstream(raw(sent, then="hang")) as box,
+        pool_to(box, host="127.0.0.1", tls=None, **{limit: SOON_S}) as pool,
+    ):
         with pytest.raises(UpstreamTimeout, match=r"0\.25 s"):
             await fetch(pool)
         await box.was_left()
@@ -529,12 +540,28 @@ async def test_a_refused_connection_is_unreachable() -> None:
 
 
 async def test_a_host_whose_name_is_none_is_unreachable() -> None:
-    ticker = Ticker()
-    pool = Pool("box", Address("a..b", 80), LIMITS, ticker, None)
-    with pytest.raises(Unreachable, match=r"box at a\.\.b:80 cannot be reached"):
+    with refusing() as nowhere:
+        async with pool_to(nowhere, host="a..b") as pool:
+            with pytest.raises(
+                Unreachable, match=r"box at a\.\.b:\d+ cannot be reached: no address for the name 'a\.\.b'"
+            ):
+                await fetch(pool)
+
+
+@pytest.mark.parametrize("host", ["localhost", "box.localhost"])
+async def test_localhost_is_reached_without_asking_anybody(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", None)
+    async with upstream(says()) as box, pool_to(box, host=host) as pool:
         await fetch(pool)
-    assert pool.counts == (0, 0, 0)
-    ticker.stop()
+
+
+async def test_a_host_with_several_addresses_is_tried_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    def several(*asked: object, **options: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{last}", 0)) for last in (7, 1)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", several)
+    async with upstream(says()) as box, pool_to(box, host="box.lan") as pool:
+        await fetch(pool)
 
 
 # Whatever the cut, the same bytes.
@@ -650,7 +677,7 @@ async def test_over_tls_too_leaving_closes_the_connection(authority: trustme.CA)
 
 async def test_an_unknown_authority_is_unreachable(authority: trustme.CA) -> None:
     async with upstream(says(), tls=certified(authority)) as box, pool_to(box, tls=trusting(None)) as pool:
-        with pytest.raises(Unreachable, match="certificate verify failed"):
+        with pytest.raises(Unreachable, match=r"certificate verify failed.*looked for in the test.*`ca_file`"):
             await fetch(pool)
 
 
@@ -659,7 +686,7 @@ async def test_another_hosts_certificate_is_unreachable(authority: trustme.CA) -
         upstream(says(), tls=certified(authority, "other.example")) as box,
         pool_to(box, tls=trusting(authority)) as pool,
     ):
-        with pytest.raises(Unreachable, match="certificate"):
+        with pytest.raises(Unreachable, match="the endpoint has to name the machine as its certificate does"):
             await fetch(pool)
 
 
