@@ -47,6 +47,7 @@ def serve(ctx: click.Context, file: Path | None, host: str | None, port: str | N
 
     A reply under way is finished before the gateway ends; a second Ctrl-C does not wait for it.
     """
+    _occupy_streams()
     path = find_config(file, os.environ)
     asked = {"server.host": host, "server.port": port}
     reading, registry = read_here(path, {name: value for name, value in asked.items() if value is not None})
@@ -109,7 +110,23 @@ def _greet(gateway: Gateway, url: str) -> None:
     click.echo(f"  try it    curl -N {url}/v1/chat/completions{key} -d {shlex.quote(body)}")
     click.echo(f"  base URL  {url}/v1  (for an OpenAI SDK; {'a key of yours' if key else 'any text'} as the API key)")
     click.echo(f"  metrics   {url}/metrics")
-    sys.stdout.flush()
+
+
+def _occupy_streams() -> None:
+    """Whoever starts us may have closed some of the three. A socket must not get such a number.
+
+    libuv aborts when it closes one (``uv__close``), and what anybody prints would go to a caller. Without /dev/null,
+    in an empty root, the end of a pipe does as well: it reads as empty.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            try:
+                os.open(os.devnull, os.O_RDWR)
+            except OSError:
+                _, write = os.pipe()
+                os.close(write)
 
 
 def _log_to_stderr(config: Config) -> None:
