@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
+
 from moltbot_edge.config.schema import Alias, Config, Model
 from moltbot_edge.core.catalog import Catalog, Deployment, Route, Upstream
 
@@ -53,6 +55,8 @@ def _deployment(model: Model, stores: Sequence[Path], before: int) -> Deployment
         weight=model.weight,
         context_tokens=model.context_tokens,
         private=model.private,
+        tools=model.tools,
+        images=model.images,
     )
 
 
@@ -98,5 +102,5 @@ def _told_apart(several: Sequence[Deployment]) -> tuple[Deployment, ...]:
         name = f"{one.name}@{one.upstream.name}"
         copies = sum(1 for known in told if known == name or known.startswith(f"{name}#"))
         name = name if copies == 0 else f"{name}#{copies + 1}"
-        told[name] = Deployment(name, one.upstream, one.model, one.weight, one.context_tokens, one.private)
+        told[name] = msgspec.structs.replace(one, name=name, registry_name=one.name)
     return tuple(told.values())

@@ -79,6 +79,8 @@ class Model(Section, frozen=True):
     ) = None
     weight: Weight = 1.0
     context_tokens: Annotated[Count, Meta(description="longer prompts go to another deployment")] | None = None
+    tools: Annotated[bool, Meta(description="whether it takes tool calls; not said: it is tried")] | None = None
+    images: Annotated[bool, Meta(description="whether it takes images; not said: it is tried")] | None = None
     private: Annotated[bool, Meta(description="never hedged or failed over off the LAN")] = False
     engine_args: Annotated[list[str], Meta(description="llama-server flags of this model, after the profile's")] = (
         field(default_factory=list)

@@ -30,7 +30,11 @@ class Upstream(msgspec.Struct, frozen=True):
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """One model as served by one upstream. *model* is the upstream's own name for it."""
+    """One model as served by one upstream. *model* is the upstream's own name for it.
+
+    *registry_name* is the configuration's name, which several may share; None where it is *name* itself. *tools* and
+    *images* say whether it takes them, None where nobody said.
+    """
 
     name: str
     upstream: Upstream
@@ -38,6 +42,13 @@ class Deployment(msgspec.Struct, frozen=True):
     weight: float = 1.0
     context_tokens: int | None = None
     private: bool = False
+    registry_name: str | None = None
+    tools: bool | None = None
+    images: bool | None = None
+
+    @property
+    def shared_name(self) -> str:
+        return self.registry_name or self.name
 
 
 class Route(msgspec.Struct, frozen=True):

@@ -74,3 +74,20 @@ def test_an_unknown_model_is_told_what_there_is() -> None:
         catalog.route("cat")
     with pytest.raises(UnknownModel, match="add one to model_registry"):
         catalog_of(Config(), {}, []).route("cat")
+
+
+def test_deployments_told_apart_still_know_the_name_that_they_share() -> None:
+    settings = Config(
+        model_registry=[
+            Model(name="chat", endpoint="http://one", images=True),
+            Model(name="chat", endpoint="http://two", tools=False),
+            Model(name="small", endpoint="http://one"),
+        ]
+    )
+    routes = catalog_of(settings, {}, []).routes
+    assert [(one.name, one.shared_name) for one in routes["chat"].deployments] == [
+        ("chat@one:80", "chat"),
+        ("chat@two:80", "chat"),
+    ]
+    assert [(one.tools, one.images) for one in routes["chat"].deployments] == [(None, True), (False, None)]
+    assert routes["small"].deployments[0].shared_name == "small"
