@@ -5,4 +5,5 @@ reading  a configuration against what this machine has
 serve    the gateway
 check    every problem of a configuration, or its JSON Schema
 keys     secrets for callers
+plugins  what was found, and what a plug-in may import
 """

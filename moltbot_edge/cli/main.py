@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, Listed]] = {
     "serve": Listed("the gateway; no command means this", "moltbot-edge serve --config moltbot.yaml --port 8080"),
     "check": Listed("every problem of a configuration, with its line", "moltbot-edge check moltbot.yaml"),
     "keys": Listed("a secret for a caller, and its line for the configuration", "moltbot-edge keys new kitchen"),
+    "plugins": Listed("what was found of plug-ins, and what they may import", "moltbot-edge plugins --modules"),
 }
 OWN_OPTIONS: Final = ("-h", "--help", "--version")
 

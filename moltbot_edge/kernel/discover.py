@@ -16,6 +16,7 @@ from types import ModuleType
 
 import msgspec
 
+from moltbot_edge import binary
 from moltbot_edge.kernel.marks import mark_of
 from moltbot_edge.kernel.registry import Plugin, marked_in
 
@@ -144,4 +145,6 @@ def _line(error: BaseException, path: str) -> int | None:
 
 
 def _words(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError) and binary.plugin_modules() is not None:
+        return f"{error}; what this binary has for plug-ins is listed by `moltbot-edge plugins --modules`"
     return error.msg if isinstance(error, SyntaxError) else str(error)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -29,3 +30,11 @@ def run(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def contents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module that the build of the one-file binary writes, as if this were that binary."""
+    module = ModuleType("moltbot_edge._contents")
+    module.__dict__["PLUGIN_MODULES"] = ("xml.etree.ElementTree", "json")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
