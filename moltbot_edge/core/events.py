@@ -23,7 +23,7 @@ class Timings(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True):
     """How one attempt on one deployment ended, for the scoreboard and the metrics. Seconds throughout.
 
-    *error* is the error's code, or None. *first_byte_s* is None when nothing came.
+    *error* is the error's code, or None. *first_byte_s* is None when nothing came; of a stream it is the first event's.
     """
 
     deployment: str
@@ -34,3 +34,4 @@ class Outcome(msgspec.Struct, frozen=True):
     retry_after_s: float | None = None
     usage: Usage | None = None
     timings: Timings | None = None
+    streamed: bool = False

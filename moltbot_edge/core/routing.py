@@ -8,15 +8,34 @@ from typing import Protocol
 import msgspec
 
 from moltbot_edge.core.catalog import Deployment
+from moltbot_edge.core.experience import Tallies, nothing
 from moltbot_edge.core.prompt import Prompt
 from moltbot_edge.core.scoreboard import Standing
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """A deployment and what is known of it right now."""
+    """A deployment and what is known of it right now.
+
+    *prompt_tokens* is the request's size as this model counts, None where that is the query's own estimate;
+    *cached_tokens* of them it is thought to hold already.
+    """
 
     deployment: Deployment
     standing: Standing
+    prompt_tokens: float | None = None
+    cached_tokens: float = 0.0
+
+    def first_token_s(self, query: RouteQuery) -> float | None:
+        """When the first token is to be expected: queue + (prompt - cached) / prefill rate + 1 / decode rate.
+
+        None where nothing has been learned yet.
+        """
+        speed = self.standing.speed
+        if not speed.known:
+            return None
+        prompt_tokens = query.prompt_tokens if self.prompt_tokens is None else self.prompt_tokens
+        read = prompt_tokens - self.cached_tokens
+        return self.standing.wait_s(query.now) + speed.first_token_s(read if read > 1.0 else 1.0, query.now)
 
 
 class RouteQuery(msgspec.Struct, frozen=True):
@@ -24,7 +43,9 @@ class RouteQuery(msgspec.Struct, frozen=True):
 
     *prompt_tokens* is an estimate from the body's size. *turn* counts the route's requests from 0.
     *chance* is uniform in [0, 1): a policy asks for no randomness of its own, so a test can say what comes.
-    *prompt* reads what is asked, once it is called: a policy that does not look costs nothing.
+    *prompt* reads what is asked, once it is called: a policy that does not look costs nothing. *body* is the request
+    as it came. *now* is `time.monotonic` seconds, as in the standings. *deployments* are all of the route, also those
+    that cannot be asked now; *tallies* tells what became of requests like this one, where that is kept.
     """
 
     alias: str
@@ -33,6 +54,10 @@ class RouteQuery(msgspec.Struct, frozen=True):
     turn: int = 0
     chance: float = 0.0
     prompt: Callable[[], Prompt] = Prompt
+    body: bytes | bytearray = b""
+    now: float = 0.0
+    deployments: Sequence[Deployment] = ()
+    tallies: Tallies = nothing
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -52,16 +77,20 @@ class Policy(Protocol):
         ...
 
 
-def eligible(candidates: Sequence[Candidate], query: RouteQuery, now: float) -> list[Candidate]:
+def eligible(candidates: Sequence[Candidate], query: RouteQuery) -> list[Candidate]:
     """Drop deployments that are cooling down or whose context is too short.
 
-    *now* is `time.monotonic` seconds. Order is kept. *prompt_tokens* is an estimate and a cooldown a guess, so
-    neither empties the list: with all too short, all stay, and with all cooling, the one that is back soonest.
+    Order is kept. The size of the prompt is an estimate and a cooldown a guess, so neither empties the list: with
+    all too short, all stay, and with all cooling, the one that is back soonest.
     """
-    wide = [
-        candidate
-        for candidate in candidates
-        if (context := candidate.deployment.context_tokens) is None or query.prompt_tokens <= context
-    ] or list(candidates)
+    wide = [candidate for candidate in candidates if _fits(candidate, query)] or candidates
+    now = query.now
     ready = [candidate for candidate in wide if candidate.standing.cooling_until <= now]
     return ready or sorted(wide, key=lambda candidate: candidate.standing.cooling_until)[:1]
+
+
+def _fits(candidate: Candidate, query: RouteQuery) -> bool:
+    context = candidate.deployment.context_tokens
+    if context is None:
+        return True
+    return (query.prompt_tokens if candidate.prompt_tokens is None else candidate.prompt_tokens) <= context

@@ -1,41 +1,140 @@
-"""Outcomes folded into what is known of a deployment. A value: the exchange holds the only copy that changes.
+"""Outcomes folded into what is known of a deployment. A value: `gateway.standings` holds the only copies that change.
 
 *now* is `time.monotonic` seconds throughout.
 """
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from moltbot_edge.core.events import Outcome
+from moltbot_edge.core.speed import Sent, Speed
 
 COOLDOWN_S = 5.0  # after a failure to answer at all; long enough to spare callers, short enough to notice a restart
 LONGEST_COOLDOWN_S = 300.0  # a cloud's Retry-After may say an hour; its quota page may say otherwise
+JUDGED = 0.3  # the share of the last outcome in the error rate: three failures in a row make it two thirds
+FORGET_S = 60.0  # an error rate falls to a third in so long, so that who has failed is tried again
+
+# Rates hold for minutes. On a fast upstream thousands of outcomes a second would teach them no better, and learning
+# costs as much as all other bookkeeping of a request.
+SCHOOL_DAYS = 32  # outcomes learned from without a pause
+LESSON_EVERY_S = 0.25
+SURPRISE = 1.5  # an answer that took so many times what was expected is a lesson at once
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What is known of one deployment right now."""
+    """What is known of one deployment right now.
+
+    *owed_s* is the expected work of all requests in flight, and *since* when the first of them came to its turn.
+    *failing* is the error rate as of *judged_at*.
+    """
 
     in_flight: int = 0
     answered: int = 0
     failed: int = 0
     cooling_until: float = 0.0
     last_seen: float | None = None
+    owed_s: float = 0.0
+    since: float = 0.0
+    failing: float = 0.0
+    judged_at: float = 0.0
+    speed: Speed = Speed()
 
-    def started(self) -> Standing:
-        return Standing(self.in_flight + 1, self.answered, self.failed, self.cooling_until, self.last_seen)
+    def queue_s(self, now: float) -> float:
+        """The work ahead of a new request, as if done one after another.
 
-    def left(self) -> Standing:
+        One that takes longer than expected is expected to take as long again as it is late: that is how a machine
+        that hangs shows before it answers.
+        """
+        if not self.in_flight:
+            return 0.0
+        one_s = self.owed_s / self.in_flight
+        ran_s = now - self.since
+        return self.owed_s - ran_s if ran_s < one_s else self.owed_s - one_s + (ran_s - one_s)
+
+    def wait_s(self, now: float) -> float:
+        """How much of that a new request will wait for."""
+        return self.queue_s(now) * self.speed.crowding if self.in_flight else 0.0
+
+    def success(self, now: float) -> float:
+        """The share of requests that it answers, from 0 to 1; 1 while nothing else is known."""
+        return 1.0 - self.failing * math.exp((self.judged_at - now) / FORGET_S) if self.failing else 1.0
+
+    def started(self, sent: Sent, now: float) -> Standing:
+        return Standing(
+            self.in_flight + 1,
+            self.answered,
+            self.failed,
+            self.cooling_until,
+            self.last_seen,
+            self.owed_s + sent.work_s,
+            self.since if self.in_flight else now,
+            self.failing,
+            self.judged_at,
+            self.speed,
+        )
+
+    def left(self, sent: Sent, now: float) -> Standing:
         """The caller went away: nothing was learned."""
-        return Standing(self.in_flight - 1, self.answered, self.failed, self.cooling_until, self.last_seen)
+        return Standing(
+            self.in_flight - 1,
+            self.answered,
+            self.failed,
+            self.cooling_until,
+            self.last_seen,
+            self._owed_without(sent),
+            now,
+            self.failing,
+            self.judged_at,
+            self.speed,
+        )
 
-    def ended(self, outcome: Outcome, now: float) -> Standing:
+    def ended(self, sent: Sent, outcome: Outcome, now: float) -> Standing:
+        owed_s = self._owed_without(sent)
         if outcome.error is None:
-            return Standing(self.in_flight - 1, self.answered + 1, self.failed, 0.0, now)
+            return Standing(
+                self.in_flight - 1,
+                self.answered + 1,
+                self.failed,
+                0.0,
+                now,
+                owed_s,
+                now,
+                (1.0 - self.success(now)) * (1.0 - JUDGED) if self.failing else 0.0,
+                now,
+                self.speed.learned(sent, outcome, now) if self._teaches(sent, outcome, now) else self.speed,
+            )
         cooling_until = self.cooling_until
         pause_s = outcome.retry_after_s
         if pause_s is None and outcome.first_byte_s is None:
             pause_s = COOLDOWN_S
         if pause_s is not None:
             cooling_until = max(cooling_until, now + min(pause_s, LONGEST_COOLDOWN_S))
-        return Standing(self.in_flight - 1, self.answered, self.failed + 1, cooling_until, self.last_seen)
+        return Standing(
+            self.in_flight - 1,
+            self.answered,
+            self.failed + 1,
+            cooling_until,
+            self.last_seen,
+            owed_s,
+            now,
+            (1.0 - self.success(now)) * (1.0 - JUDGED) + JUDGED,
+            now,
+            self.speed,
+        )
+
+    def _owed_without(self, sent: Sent) -> float:
+        return max(self.owed_s - sent.work_s, 0.0) if self.in_flight > 1 else 0.0
+
+    def _teaches(self, sent: Sent, outcome: Outcome, now: float) -> bool:
+        first_byte_s = outcome.first_byte_s
+        if first_byte_s is None:
+            return False
+        speed = self.speed
+        return (
+            speed.lessons < SCHOOL_DAYS
+            or now - speed.learned_at >= LESSON_EVERY_S
+            or (outcome.streamed and first_byte_s > SURPRISE * (sent.first_token_s or 0.0))
+        )

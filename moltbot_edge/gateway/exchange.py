@@ -8,17 +8,18 @@ from typing import Protocol
 
 import msgspec
 
-from moltbot_edge.core import routing
+from moltbot_edge.core import prefixes, routing
 from moltbot_edge.core.catalog import Catalog, Deployment, Route
 from moltbot_edge.core.dialect import ReplyReader
 from moltbot_edge.core.errors import GatewayError, Overloaded
 from moltbot_edge.core.events import Outcome
 from moltbot_edge.core.head import with_model
-from moltbot_edge.core.routing import Candidate, Choice, Policy, RouteQuery
-from moltbot_edge.core.scoreboard import Standing
+from moltbot_edge.core.routing import Choice, Policy, RouteQuery
+from moltbot_edge.core.speed import Sent
 from moltbot_edge.gateway.caller import Caller, Request
 from moltbot_edge.gateway.output import Output
-from moltbot_edge.gateway.relay import is_stream, relay
+from moltbot_edge.gateway.relay import Headers, is_stream, relay
+from moltbot_edge.gateway.standings import Standings
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.metrics.instruments import Count, Level, Spread
 from moltbot_edge.upstream.chat import Upstreams, refusal
@@ -26,8 +27,6 @@ from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import Address
 
 log = logging.getLogger(__name__)
-
-BYTES_PER_TOKEN = 4  # of a JSON body with English text; calibrated per model by the scoreboard to come
 
 
 class Engines(Protocol):
@@ -46,10 +45,7 @@ class ExchangeLimits(msgspec.Struct, frozen=True):
 
 
 class Exchange:
-    """Holds the standings of all deployments: the one copy that changes.
-
-    *policies* are by alias, *now* is `time.monotonic`, *chance* gives a number in [0, 1).
-    """
+    """*policies* are by alias, *now* is `time.monotonic`, *chance* gives a number in [0, 1)."""
 
     def __init__(
         self,
@@ -73,7 +69,8 @@ class Exchange:
         self._now = now
         self._chance = chance
         self._turns = dict.fromkeys(catalog.routes, 0)
-        self._standings: dict[str, Standing] = {}
+        self._standings = Standings()
+        self._headers: dict[tuple[str, str], Headers] = {}
         self._cells: dict[str, _Cells] = {}
 
     async def answer(self, request: Request, caller: Caller) -> None:
@@ -93,11 +90,15 @@ class Exchange:
         self._ticker.add(output)
         try:
             route = self.catalog.route(alias)
-            plan = self._plan(route, request)
+            marks = prefixes.marks(request.body)
+            plan = self._plan(route, request, marks)
             order = plan.order[: route.attempts]
             for position, deployment in enumerate(order, 1):
+                if plan.why is not None:
+                    why = plan.why if position == 1 else "next"
+                    self._metrics.decisions.cell(alias, route.policy, why).add()
                 try:
-                    await self._attempt(route, plan, deployment, request, output)
+                    await self._attempt(route, plan, deployment, request, marks, output)
                     break
                 except GatewayError as error:
                     if output.answering or not error.retryable or position == len(order):
@@ -113,45 +114,64 @@ class Exchange:
             metrics.requests.cell(request.dialect.name, alias, str(output.status or 499)).add()
             metrics.request_seconds.cell(alias).observe(self._now() - began)
 
-    def _plan(self, route: Route, request: Request) -> _Plan:
+    def _plan(self, route: Route, request: Request, marks: Sequence[int]) -> _Plan:
         if len(route.deployments) == 1:
             return _Plan(route.deployments)
         turn = self._turns[route.alias]
         self._turns[route.alias] = turn + 1
+        candidates = self._standings.candidates(route.deployments, len(request.body), marks)
         query = RouteQuery(
             route.alias,
-            len(request.body) // BYTES_PER_TOKEN,
+            int(candidates[0].prompt_tokens or 0),
             request.head.session,
             turn,
             self._chance(),
             request.prompt,
+            request.body,
+            self._now(),
         )
-        candidates = [Candidate(one, self._standings.get(one.name, _FRESH)) for one in route.deployments]
-        ready = routing.eligible(candidates, query, self._now())
+        ready = routing.eligible(candidates, query)
+        self._metrics.candidates.cell(route.alias).set(len(ready))
         try:
             said = self._policies[route.alias](ready, query)
             choice = said if isinstance(said, Choice) else Choice(said)
-            plan = _Plan([candidate.deployment for candidate in choice.order], _printable(choice.reason), choice.cohort)
+            plan = _Plan(
+                [candidate.deployment for candidate in choice.order],
+                _printable(choice.reason),
+                choice.cohort,
+                "policy" if len(ready) > 1 else "left",
+            )
         except Exception:  # a plug-in's fault must not cost an answer: its log says so, and the order stays as it was
             log.exception("the policy %r failed for %r", route.policy, route.alias)
-            return _Plan([candidate.deployment for candidate in ready], b"the policy failed")
+            order = [candidate.deployment for candidate in ready]
+            return _Plan(order, b"the policy failed", None, "unordered")
         if not plan.order:
             raise Overloaded(f"the policy {route.policy!r} leaves no deployment of {route.alias!r} to ask")
         return plan
 
     async def _attempt(
-        self, route: Route, plan: _Plan, deployment: Deployment, request: Request, output: Output
+        self,
+        route: Route,
+        plan: _Plan,
+        deployment: Deployment,
+        request: Request,
+        marks: Sequence[int],
+        output: Output,
     ) -> None:
-        attempt = _Attempt(deployment, self._now())
+        began = self._now()
+        attempt = _Attempt(deployment, self._standings.started(deployment, len(request.body), marks, began), began)
         name = deployment.name
-        self._standings[name] = self._standings.get(name, _FRESH).started()
         cells = self._cells.get(name) or self._fresh_cells(name)
         cells.in_flight.add(1)
         try:
             upstream = deployment.upstream
+            engine_at = None
+            if upstream.model_file is not None:
+                engine_at = await self._engine_address(upstream.name)
+                attempt.began = self._now()  # what it took to load says nothing of its speed
             pool, pieces = self._upstreams.request(
                 deployment,
-                await self._engine_address(upstream.name) if upstream.model_file is not None else None,
+                engine_at,
                 request.dialect.paths[request.path],
                 request.forwarded,
                 with_model(request.body, deployment.model, request.head.model),
@@ -162,16 +182,16 @@ class Exchange:
                 if reply.status >= 300:
                     raise await refusal(deployment, reply)
                 attempt.first_byte_s = self._now() - attempt.began
-                attempt.reader = reader = request.dialect.reader(is_stream(reply))
+                attempt.streamed = streamed = is_stream(reply)
+                attempt.reader = reader = request.dialect.reader(streamed)
                 limits = self._limits
-                own = [(b"x-moltbot-deployment", name.encode()), (b"x-moltbot-policy", route.policy.encode())]
-                if plan.reason:
-                    own.append((b"x-moltbot-reason", plan.reason))
+                own = self._headers.get((name, route.policy)) or self._fresh_headers(name, route.policy)
                 await relay(
                     reply,
                     output,
                     reader,
-                    own,
+                    [*own, (b"x-moltbot-reason", plan.reason)] if plan.reason else own,
+                    lambda: attempt.began_to_answer(self._now()),
                     hold_bytes=limits.reply_hold_bytes,
                     event_bytes=limits.event_bytes,
                 )
@@ -181,7 +201,7 @@ class Exchange:
             self._record(attempt, output.status, error)
             raise
         except BaseException:  # the caller has left; nothing was learned of the deployment
-            self._standings[name] = self._standings[name].left()
+            self._standings.left(deployment, attempt.sent, self._now())
             phase = "waiting" if attempt.first_byte_s is None else "streaming"
             self._metrics.callers_gone.cell(phase).add()
             raise
@@ -203,8 +223,14 @@ class Exchange:
             metrics.tokens.cell(name, "input"),
             metrics.tokens.cell(name, "output"),
             metrics.tokens.cell(name, "cached"),
+            metrics.first_token_predicted_ratio.cell(name),
         )
         return cells
+
+    def _fresh_headers(self, name: str, policy: str) -> Headers:
+        own = [(b"x-moltbot-deployment", name.encode()), (b"x-moltbot-policy", policy.encode())]
+        self._headers[name, policy] = own
+        return own
 
     def _record(self, attempt: _Attempt, status: int, error: GatewayError | None) -> None:
         now = self._now()
@@ -219,8 +245,9 @@ class Exchange:
             retry_after_s=None if error is None else error.retry_after_s,
             usage=None if reader is None else reader.usage,
             timings=None if reader is None else reader.timings,
+            streamed=attempt.streamed,
         )
-        self._standings[name] = self._standings[name].ended(outcome, now)
+        self._standings.ended(attempt.deployment, attempt.sent, outcome, now)
         cells = self._cells[name]
         if error is None:
             cells.ok.add()
@@ -228,14 +255,13 @@ class Exchange:
             self._metrics.attempts.cell(name, error.code or error.kind).add()
         if outcome.first_byte_s is not None:
             cells.first_byte_seconds.observe(outcome.first_byte_s)
+            if attempt.streamed and attempt.sent.first_token_s is not None:
+                cells.predicted_ratio.observe(attempt.sent.first_token_s / max(outcome.first_byte_s, 1e-6))
         usage = outcome.usage
         if usage is not None:
             cells.input.add(usage.input_tokens)
             cells.output.add(usage.output_tokens)
             cells.cached.add(usage.cached_tokens)
-
-
-_FRESH = Standing()
 
 
 class _Cells(msgspec.Struct, frozen=True):
@@ -247,14 +273,19 @@ class _Cells(msgspec.Struct, frozen=True):
     input: Count
     output: Count
     cached: Count
+    predicted_ratio: Spread
 
 
 class _Plan(msgspec.Struct, frozen=True):
-    """What a policy chose, as the exchange carries it out. *reason* is fit for a header."""
+    """What a policy chose, as the exchange carries it out. *reason* is fit for a header.
+
+    *why* is the metric's word for how it came about; None where there was nothing to decide.
+    """
 
     order: Sequence[Deployment]
     reason: bytes = b""
     cohort: str | None = None
+    why: str | None = None
 
 
 def _printable(text: str) -> bytes:
@@ -266,6 +297,11 @@ class _Attempt(msgspec.Struct):
     """One deployment being asked. *began* is monotonic."""
 
     deployment: Deployment
+    sent: Sent
     began: float
     reader: ReplyReader | None = None
     first_byte_s: float | None = None
+    streamed: bool = False
+
+    def began_to_answer(self, now: float) -> None:
+        self.first_byte_s = now - self.began

@@ -34,21 +34,37 @@ def is_stream(reply: Reply) -> bool:
 
 
 def relay(
-    reply: Reply, output: Output, reader: ReplyReader, own: Headers, *, hold_bytes: int, event_bytes: int
+    reply: Reply,
+    output: Output,
+    reader: ReplyReader,
+    own: Headers,
+    on_event: Callable[[], None],
+    *,
+    hold_bytes: int,
+    event_bytes: int,
 ) -> Awaitable[None]:
     """Pass *reply* to *output*; *reader*, of a stream or of a whole, sees it go by. *own* are the gateway's headers.
+
+    *on_event* is called at a stream's first event: some upstreams send the head long before it.
 
     Raises what `Reply.pump` raises, and `InvalidReply` for an event longer than *event_bytes*; whether anything
     reached the caller before that, *output* knows.
     """
     if is_stream(reply):
         headers = [pair for pair in reply.headers if pair[0] not in SAID_BY_OUTPUT]
-        return _events(reply, output, reader, headers + own, event_bytes)
+        return _events(reply, output, reader, headers + own, on_event, event_bytes)
     headers = [pair for pair in reply.headers if pair[0] not in NOT_PASSED]
     return _whole(reply, output, reader, headers + own, hold_bytes, event_bytes)
 
 
-async def _events(reply: Reply, output: Output, reader: ReplyReader, headers: Headers, event_bytes: int) -> None:
+async def _events(
+    reply: Reply,
+    output: Output,
+    reader: ReplyReader,
+    headers: Headers,
+    on_event: Callable[[], None],
+    event_bytes: int,
+) -> None:
     held = b""  # the beginning of an event
     feed = reader.feed
     write: Callable[[bytes], bool]
@@ -56,6 +72,7 @@ async def _events(reply: Reply, output: Output, reader: ReplyReader, headers: He
     def first(data: bytes) -> bool:
         nonlocal write
         write = output.write_on
+        on_event()
         output.begin_stream(headers)
         return output.write(data)
 

@@ -15,6 +15,9 @@ from moltbot_edge.metrics.instruments import SERIES_LIMIT, Counter, Family, Gaug
 # From a cached token on a LAN to a Pi that reads a long prompt; two or three to a decade, as prefill times scatter.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
+# Around 1, where a prediction is right; 0.8 to 1.25 is within a fifth.
+RATIOS = (0.1, 0.25, 0.5, 0.67, 0.8, 0.9, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0)
+
 
 class Metrics:
     """One of each; `families` gives all of them. Made once by whoever joins the parts, and handed to them."""
@@ -80,6 +83,25 @@ class Metrics:
             *("deployment", "kind"),
         )
         self.in_flight = gauge("moltbot_in_flight", "Requests that a deployment is working on.", "deployment")
+
+        # What the router decides.
+        self.candidates = gauge(
+            "moltbot_candidates",
+            "Deployments of a model with several that could be asked at its last request; the others cool down.",
+            "model",
+        )
+        self.decisions = counter(
+            "moltbot_decisions_total",
+            "Requests sent to one of several deployments, by the route's policy and the reason: policy (its first"
+            " choice), next (the one before failed), left (no other could be asked), unordered (the policy failed).",
+            *("model", "policy", "reason"),
+        )
+        self.first_token_predicted_ratio = histogram(
+            "moltbot_first_token_predicted_ratio",
+            "Predicted seconds to a stream's first event, as a multiple of the measured ones.",
+            RATIOS,
+            "deployment",
+        )
 
         # The connections to them.
         self.upstream_connections = gauge(

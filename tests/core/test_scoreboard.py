@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moltbot_edge.core.events import Outcome
-from moltbot_edge.core.scoreboard import COOLDOWN_S, LONGEST_COOLDOWN_S, Standing
+from moltbot_edge.core.events import Outcome, Usage
+from moltbot_edge.core.scoreboard import (
+    COOLDOWN_S,
+    FORGET_S,
+    LESSON_EVERY_S,
+    LONGEST_COOLDOWN_S,
+    SCHOOL_DAYS,
+    Standing,
+)
+from moltbot_edge.core.speed import Sent
 
-ANSWERED = Outcome("box", 200, 1.5, first_byte_s=0.5)
+NEW = Standing()
+SENT = Sent(body_bytes=400, prompt_tokens=100, read_tokens=100)
+ANSWERED = Outcome("box", 200, 1.5, first_byte_s=0.5, streamed=True, usage=Usage(100, 21))
 REFUSED_TO_CONNECT = Outcome("box", 502, 0.01, error="Unreachable")
 ANSWERED_500 = Outcome("box", 502, 0.01, first_byte_s=0.01, error="UpstreamRefused")
 BROKE_OFF = Outcome("box", 200, 4.0, first_byte_s=0.5, error="TruncatedReply")
@@ -18,55 +29,114 @@ def too_many(retry_after_s: float) -> Outcome:
     return Outcome("box", 429, 0.01, first_byte_s=0.01, error="UpstreamRefused", retry_after_s=retry_after_s)
 
 
+def after(outcome: Outcome, standing: Standing = NEW, *, now: float = 100.0) -> Standing:
+    """A request that began a second before *now* and ended so."""
+    return standing.started(SENT, now - 1.0).ended(SENT, outcome, now)
+
+
+def working(work_s: float, *more_s: float) -> Standing:
+    """Begun at 0, with requests that will take so long."""
+    standing = Standing(last_seen=0.0)
+    for seconds in (work_s, *more_s):
+        standing = standing.started(Sent(work_s=seconds), 0.0)
+    return standing
+
+
 def test_an_answer_is_counted_and_its_time_kept() -> None:
-    assert Standing().started().ended(ANSWERED, now=7.0) == Standing(answered=1, last_seen=7.0)
+    standing = after(ANSWERED, now=7.0)
+    assert (standing.in_flight, standing.answered, standing.failed, standing.last_seen) == (0, 1, 0, 7.0)
 
 
 def test_a_caller_that_left_taught_nothing() -> None:
-    before = Standing(answered=3, failed=1, cooling_until=9.0, last_seen=2.0)
-    assert before.started().left() == before
+    before = Standing(answered=3, failed=1, cooling_until=9.0, last_seen=2.0, since=5.0)
+    assert before.started(SENT, 4.0).left(SENT, 5.0) == before
 
 
 def test_who_does_not_answer_at_all_is_spared_for_a_while() -> None:
-    standing = Standing().started().ended(REFUSED_TO_CONNECT, now=100.0)
-    assert standing == Standing(failed=1, cooling_until=100.0 + COOLDOWN_S)
+    standing = after(REFUSED_TO_CONNECT)
+    assert (standing.failed, standing.cooling_until) == (1, 100.0 + COOLDOWN_S)
 
 
 def test_an_answer_that_is_an_error_brings_no_pause_of_itself() -> None:
-    assert Standing().started().ended(ANSWERED_500, now=100.0).cooling_until == 0.0
-    assert Standing().started().ended(BROKE_OFF, now=100.0).cooling_until == 0.0
+    assert after(ANSWERED_500).cooling_until == 0.0
+    assert after(BROKE_OFF).cooling_until == 0.0
 
 
 def test_the_pause_that_an_upstream_asks_for_is_kept() -> None:
-    assert Standing().started().ended(too_many(30.0), now=100.0).cooling_until == 130.0
+    assert after(too_many(30.0)).cooling_until == 130.0
 
 
 def test_nobody_is_sent_away_for_a_day() -> None:
-    assert Standing().started().ended(too_many(86_400.0), now=100.0).cooling_until == 100.0 + LONGEST_COOLDOWN_S
+    assert after(too_many(86_400.0)).cooling_until == 100.0 + LONGEST_COOLDOWN_S
 
 
 def test_a_later_shorter_pause_does_not_cut_an_earlier_one() -> None:
-    standing = Standing().started().ended(too_many(60.0), now=100.0).started().ended(REFUSED_TO_CONNECT, now=101.0)
-    assert standing.cooling_until == 160.0
+    assert after(REFUSED_TO_CONNECT, after(too_many(60.0)), now=101.0).cooling_until == 160.0
 
 
 def test_an_answer_ends_the_pause() -> None:
-    standing = Standing(cooling_until=130.0).started().ended(ANSWERED, now=110.0)
-    assert standing.cooling_until == 0.0
+    assert after(ANSWERED, Standing(cooling_until=130.0), now=110.0).cooling_until == 0.0
 
 
-@given(st.lists(st.sampled_from(["answered", "failed", "left"])))
-def test_nobody_is_lost_in_the_count(ends: list[str]) -> None:
+def test_failures_tell_at_once_and_are_forgotten_by_and_by() -> None:
     standing = Standing()
-    for _ in ends:
-        standing = standing.started()
+    assert standing.success(0.0) == 1.0
+    for _ in range(3):
+        standing = after(ANSWERED_500, standing)
+    assert standing.success(100.0) == pytest.approx(0.34, abs=0.01)
+    assert standing.success(100.0 + FORGET_S) == pytest.approx(1 - 0.66 / 2.72, abs=0.01)
+    assert after(ANSWERED, standing).success(100.0) > standing.success(100.0)
+
+
+def test_work_ahead_grows_with_each_request_and_shrinks_as_it_is_done() -> None:
+    assert Standing().queue_s(5.0) == 0.0
+    assert working(4.0).queue_s(0.0) == 4.0
+    assert working(4.0).queue_s(3.0) == 1.0
+    assert working(4.0, 4.0, 4.0).queue_s(3.0) == 9.0
+
+
+def test_what_is_late_is_expected_to_be_as_late_again() -> None:
+    assert working(4.0).queue_s(4.0) == 0.0
+    assert working(4.0).queue_s(64.0) == 60.0
+    assert working(4.0, 4.0).queue_s(64.0) == 64.0
+
+
+def test_the_work_of_a_request_that_has_ended_is_ahead_of_nobody() -> None:
+    standing = working(4.0, 6.0).ended(Sent(work_s=4.0), ANSWERED, 5.0)
+    assert standing.queue_s(5.0) == 6.0
+    assert standing.queue_s(7.0) == 4.0
+    assert standing.left(Sent(work_s=6.0), 8.0).queue_s(8.0) == 0.0
+
+
+def test_a_thousand_answers_a_second_are_not_all_learned_from_but_a_surprise_is() -> None:
+    expected = Sent(body_bytes=400, prompt_tokens=100, read_tokens=100, first_token_s=0.5)
+    standing = Standing()
+    for i in range(1000):
+        standing = standing.started(expected, i / 1000).ended(expected, ANSWERED, i / 1000)
+    assert standing.answered == 1000
+    assert SCHOOL_DAYS <= standing.speed.lessons <= SCHOOL_DAYS + 1 / LESSON_EVERY_S
+    late = Outcome("box", 200, 9.0, first_byte_s=8.0, streamed=True)
+    learned = standing.started(expected, 1.0).ended(expected, late, 1.0)
+    assert learned.speed.lessons == standing.speed.lessons + 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(["answered", "failed", "left"]), st.floats(0.01, 100.0))))
+def test_nobody_is_lost_in_the_count(ends: list[tuple[str, float]]) -> None:
+    standing = Standing()
+    for _, work_s in ends:
+        standing = standing.started(Sent(work_s=work_s), 0.0)
     assert standing.in_flight == len(ends)
-    for end in ends:
-        match end:
+    assert standing.queue_s(0.0) == pytest.approx(sum(work_s for _, work_s in ends))
+    kinds = [kind for kind, _ in ends]
+    for kind, work_s in ends:
+        sent = Sent(work_s=work_s)
+        match kind:
             case "answered":
-                standing = standing.ended(ANSWERED, now=1.0)
+                standing = standing.ended(sent, ANSWERED, now=1.0)
             case "failed":
-                standing = standing.ended(REFUSED_TO_CONNECT, now=1.0)
+                standing = standing.ended(sent, REFUSED_TO_CONNECT, now=1.0)
             case _:
-                standing = standing.left()
-    assert (standing.in_flight, standing.answered, standing.failed) == (0, ends.count("answered"), ends.count("failed"))
+                standing = standing.left(sent, now=1.0)
+        assert standing.queue_s(1.0) >= 0.0
+    assert (standing.in_flight, standing.owed_s) == (0, 0.0)
+    assert (standing.answered, standing.failed) == (kinds.count("answered"), kinds.count("failed"))

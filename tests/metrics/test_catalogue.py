@@ -13,7 +13,8 @@ from moltbot_edge.metrics.instruments import Family, Histogram
 
 FAMILIES = Metrics().families()
 UNITS = re.compile(
-    r"\b(seconds|bytes|tokens|requests|connections|callers|comments|processes|descriptors|series|1)\b", re.IGNORECASE
+    r"\b(seconds|bytes|tokens|requests|connections|callers|comments|processes|deployments|descriptors|series|1)\b",
+    re.IGNORECASE,
 )
 
 
@@ -22,7 +23,7 @@ def named(family: Family[Any]) -> str:
 
 
 def test_there_are_as_many_as_are_promised() -> None:
-    assert sum(family.name.startswith("moltbot_") for family in FAMILIES) == 20
+    assert sum(family.name.startswith("moltbot_") for family in FAMILIES) == 23
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
 
 
@@ -37,7 +38,7 @@ def test_a_name_follows_the_conventions(family: Family[Any]) -> None:
     assert family.name.endswith("_total") == (family.kind == "counter")
     assert not family.name.endswith(("_count", "_sum", "_bucket", "_milliseconds", "_ms", "_kb", "_mb"))
     if isinstance(family, Histogram):
-        assert family.name.endswith("_seconds")
+        assert family.name.endswith(("_seconds", "_ratio"))
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=named)

@@ -1,0 +1,95 @@
+"""What is known of all deployments: the one copy that changes. The knowledge itself is values of `core.scoreboard`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from moltbot_edge.core.catalog import Deployment
+from moltbot_edge.core.events import Outcome
+from moltbot_edge.core.line import Line
+from moltbot_edge.core.prefixes import Prefixes
+from moltbot_edge.core.routing import Candidate
+from moltbot_edge.core.scoreboard import Standing
+from moltbot_edge.core.speed import Sent
+
+BYTES_PER_TOKEN = 4  # of a JSON body with English text, until replies have told
+MOST_BYTES_PER_TOKEN = 16  # more is a picture in base64, which says nothing of text
+_FRESH = Standing()
+_NOBODY_SAID = Line()
+
+
+class Standings:
+    """By deployments' names. *marks* are of `core.prefixes`, of the request's body."""
+
+    def __init__(self) -> None:
+        self._standings: dict[str, Standing] = {}
+        self._tokens: dict[str, Line] = {}  # by model: tokens of a prompt by its body's bytes
+        self._prefixes: dict[str, Prefixes] = {}
+
+    def of(self, name: str) -> Standing:
+        return self._standings.get(name, _FRESH)
+
+    def prompt_tokens(self, model: str, body_bytes: int) -> float:
+        line = self._tokens.get(model)
+        return body_bytes / BYTES_PER_TOKEN if line is None else line.base + line.slope * body_bytes
+
+    def candidates(
+        self, deployments: Sequence[Deployment], body_bytes: int, marks: Sequence[int] = ()
+    ) -> list[Candidate]:
+        standings, tokens = self._standings, self._tokens
+        found = []
+        for deployment in deployments:
+            name = deployment.name
+            standing = standings.get(name, _FRESH)
+            line = tokens.get(deployment.model)
+            prompt_tokens = body_bytes / BYTES_PER_TOKEN if line is None else line.base + line.slope * body_bytes
+            hits = standing.speed.cache_hits
+            cached_tokens = self._cacheable(name, body_bytes, prompt_tokens, marks) * hits if hits and marks else 0.0
+            found.append(Candidate(deployment, standing, prompt_tokens, cached_tokens))
+        return found
+
+    def started(self, deployment: Deployment, body_bytes: int, marks: Sequence[int], now: float) -> Sent:
+        """A request goes there; what is expected of it is for `ended` or `left`, one of which has to follow."""
+        name = deployment.name
+        standing = self._standings.get(name, _FRESH)
+        speed = standing.speed
+        tokens = self.prompt_tokens(deployment.model, body_bytes)
+        cacheable = 0.0
+        if marks:
+            cacheable = self._cacheable(name, body_bytes, tokens, marks)
+            self._prefixes.setdefault(name, Prefixes()).keep(marks)
+        read = max(tokens - cacheable * speed.cache_hits, 1.0)
+        if speed.known:
+            first_token_s = speed.first_token_s(read, now)
+            queue_s = standing.queue_s(now)
+            sent = Sent(
+                body_bytes,
+                tokens,
+                cacheable,
+                read,
+                first_token_s + queue_s * speed.crowding,
+                queue_s,
+                first_token_s + speed.reply_s,
+            )
+        else:
+            sent = Sent(body_bytes, tokens, cacheable, read, None, standing.queue_s(now))
+        self._standings[name] = standing.started(sent, now)
+        return sent
+
+    def left(self, deployment: Deployment, sent: Sent, now: float) -> None:
+        self._standings[deployment.name] = self._standings[deployment.name].left(sent, now)
+
+    def ended(self, deployment: Deployment, sent: Sent, outcome: Outcome, now: float) -> None:
+        name = deployment.name
+        before = self._standings[name]
+        self._standings[name] = after = before.ended(sent, outcome, now)
+        if after.speed is not before.speed and outcome.usage is not None:
+            self._count(deployment.model, sent.body_bytes, outcome.usage.input_tokens)
+
+    def _count(self, model: str, body_bytes: int, tokens: int) -> None:
+        if tokens and body_bytes <= tokens * MOST_BYTES_PER_TOKEN:
+            self._tokens[model] = self._tokens.get(model, _NOBODY_SAID).plus(body_bytes, tokens)
+
+    def _cacheable(self, name: str, body_bytes: int, tokens: float, marks: Sequence[int]) -> float:
+        prefixes = self._prefixes.get(name)
+        return tokens * prefixes.seen_bytes(marks) / body_bytes if prefixes is not None else 0.0
