@@ -1,0 +1,221 @@
+"""CPython for a target: archives to link, headers, the standard library, and modules in C among which a link chooses.
+
+Every module in C that can be linked statically is in the archive; which of them a file gets is decided where it is
+linked, by the table of `inittab`. What only compiles, parses or is seldom run is compiled for size, the rest for speed.
+`host_python` is the same source compiled for this machine, in a hurry, to write bytecode with. Not here: a file to run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from build.binary.libraries import Library, openssl, sqlite, zlib
+from build.binary.pins import DebianPin
+from build.binary.sources import Shelf
+from build.binary.store import Step, Store
+from build.binary.toolchain import SOURCE_DATE_EPOCH, Target, tools
+
+# Needs a library that is not linked, a terminal, or `dlopen`.
+ABSENT: Final = (
+    *("_ctypes", "_tkinter", "_curses", "_curses_panel", "readline", "_dbm", "_gdbm", "_bz2", "_lzma", "_uuid"),
+    *("_codecs_cn", "_codecs_hk", "_codecs_iso2022", "_codecs_jp", "_codecs_kr", "_codecs_tw", "_multibytecodec"),
+)
+
+# Links to what this machine happens to have, which bytecode does not need.
+ABSENT_HERE: Final = ("_ssl", "_hashlib", "_sqlite3", "zlib")
+
+# What runs once, at start, or to report an error. The loop, the objects and what a request passes through are not here.
+FOR_SIZE: Final = """
+Parser/%.o Python/Python-ast.o Python/asdl.o Python/ast.o Python/ast_opt.o Python/ast_unparse.o Python/assemble.o
+Python/compile.o Python/flowgraph.o Python/instruction_sequence.o Python/symtable.o Python/future.o Python/getopt.o
+Python/pylifecycle.o Python/initconfig.o Python/preconfig.o Python/pathconfig.o Python/traceback.o
+Python/tracemalloc.o Python/perf_trampoline.o Python/perf_jit_trampoline.o
+Python/crossinterp.o Python/pythonrun.o Python/suggestions.o
+Modules/main.o Modules/getpath.o Modules/faulthandler.o Modules/posixmodule.o Modules/_ssl.o Modules/_hashopenssl.o
+Modules/pyexpat.o Modules/_elementtree.o Modules/unicodedata.o Modules/_lsprof.o Modules/rotatingtree.o
+Modules/_interpretersmodule.o Modules/_interpchannelsmodule.o Modules/_interpqueuesmodule.o Modules/_zoneinfo.o
+Modules/cmathmodule.o Modules/_statisticsmodule.o Modules/_decimal/%.o Modules/expat/%.o Modules/_sqlite/%.o
+Modules/symtablemodule.o Modules/syslogmodule.o Modules/termios.o Modules/resource.o Modules/mmapmodule.o
+Modules/_multiprocessing/%.o Modules/_tracemalloc.o Modules/_pickle.o Modules/_csv.o Modules/arraymodule.o
+Modules/sha3module.o Modules/_hacl/%.o Modules/_blake2/%.o Modules/_datetimemodule.o
+"""
+
+# Finds its standard library in the sources' own folder, as an interpreter does that runs where it was compiled.
+HOST: Final = """
+MODULE_BUILDTYPE=static CFLAGS="-O1 -g0" "$SOURCE/source/configure" \
+    --disable-test-modules --without-ensurepip --without-doc-strings $ABSENT
+make -j"$JOBS" python
+make pybuilddir.txt
+cp python pybuilddir.txt "$OUT"
+mkdir -p "$OUT/$(dirname "$(cat pybuilddir.txt)")"
+cp -R "$(cat pybuilddir.txt)" "$OUT/$(dirname "$(cat pybuilddir.txt)")"
+"""
+
+# Configure scripts run small programs to learn about a system; for another machine's they are told what musl does.
+STATIC: Final = """
+export MODULE_BUILDTYPE=static PKG_CONFIG=false LINKFORSHARED=" "
+export ZLIB_CFLAGS="-I$ZLIB/include" ZLIB_LIBS="-L$ZLIB/lib -lz"
+export LIBSQLITE3_CFLAGS="-I$SQLITE/include" LIBSQLITE3_LIBS="-L$SQLITE/lib -lsqlite3"
+mkdir openssl
+ln -s "$OPENSSL/include" openssl/include
+ln -s "$OPENSSL/lib" openssl/lib
+CFLAGS="$COMPILE_FLAGS -O2 -ffile-prefix-map=$SOURCE/source=." LDFLAGS="-static" \
+"$SOURCE/source/configure" --build="$(uname -m)-pc-linux-gnu" --host="$HOST" --with-build-python="$HOST_PYTHON/python" \
+    --prefix=/usr --disable-shared --disable-test-modules --without-ensurepip --without-doc-strings --without-readline \
+    --with-openssl="$WORK/openssl" --with-ssl-default-suites=openssl --with-mimalloc --with-computed-gotos --enable-ipv6 \
+    ac_cv_file__dev_ptmx=yes ac_cv_file__dev_ptc=no ac_cv_func_dlopen=no ac_cv_lib_dl_dlopen=no \
+    ac_cv_working_tzset=yes ac_cv_working_openssl_ssl=yes ac_cv_working_openssl_hashlib=yes $ABSENT
+printf 'include Makefile\\n%s: private EXTRA_CFLAGS += -Os\\n' "$(echo $FOR_SIZE)" > for-size.mk
+make -j"$JOBS" -f for-size.mk libpython3.13.a $ARCHIVES
+mkdir "$OUT/lib" "$OUT/include"
+cp libpython3.13.a $ARCHIVES "$OUT/lib"
+cp Modules/config.c "$OUT"
+cp -R "$SOURCE/source/Include/." pyconfig.h "$OUT/include"
+"""
+ARCHIVES: Final = (
+    "Modules/expat/libexpat.a",
+    "Modules/_decimal/libmpdec/libmpdec.a",
+    "Modules/_hacl/libHacl_Hash_SHA2.a",
+)
+
+# malloc() and its family for the libraries in C: the allocator that CPython brings.
+ALLOCATOR: Final = r"""
+cat > allocator.c <<'END'
+#include <errno.h>
+#include <stddef.h>
+extern void *mi_malloc(size_t), *mi_calloc(size_t, size_t), *mi_realloc(void *, size_t);
+extern void *mi_malloc_aligned(size_t, size_t);
+extern void mi_free(void *);
+extern size_t mi_usable_size(const void *);
+void *malloc(size_t size) { return mi_malloc(size); }
+void *calloc(size_t count, size_t size) { return mi_calloc(count, size); }
+void *realloc(void *block, size_t size) { return mi_realloc(block, size); }
+void free(void *block) { mi_free(block); }
+void *memalign(size_t alignment, size_t size) { return mi_malloc_aligned(size, alignment); }
+void *aligned_alloc(size_t alignment, size_t size) { return mi_malloc_aligned(size, alignment); }
+size_t malloc_usable_size(void *block) { return mi_usable_size(block); }
+int posix_memalign(void **block, size_t alignment, size_t size)
+{
+    void *got = mi_malloc_aligned(size, alignment);
+    if (got == NULL)
+        return ENOMEM;
+    *block = got;
+    return 0;
+}
+END
+$CC $COMPILE_FLAGS -O2 -c allocator.c -o "$OUT/allocator.o"
+"""
+
+
+@dataclass(frozen=True)
+class Python:
+    """CPython compiled for a target.
+
+    *archives* are what a static file is linked from, in order, the libraries included; *stdlib* is the folder of the
+    modules in Python; *allocator* an object that gives malloc() and free() to mimalloc.
+    """
+
+    target: Target
+    pin: DebianPin
+    version: str
+    include: Path
+    stdlib: Path
+    archives: tuple[Path, ...]
+    allocator: Path
+    libraries: tuple[Library, ...]
+    step: Step
+
+    @cached_property
+    def builtins(self) -> Mapping[str, str | None]:
+        """The modules in C that can be linked, each with its init function; None where the interpreter makes it."""
+        table = (self.step.folder / "config.c").read_text().partition("_PyImport_Inittab[]")[2]
+        return {name: None if init == "NULL" else init for name, init in re.findall(r'\{"(\w+)", (\w+)\}', table)}
+
+
+def inittab(python: Python, modules: Iterable[str], others: Mapping[str, str]) -> str:
+    """C for the table of built-in modules: of CPython's own those named, and *others* by their init function.
+
+    Linked before the archives it takes the place of CPython's table, and what is in neither is left out of the file.
+    """
+    inits = {name: python.builtins[name] for name in modules} | dict(others)
+    declared = "".join(f"extern PyObject *{init}(void);\n" for init in sorted({*inits.values()} - {None}, key=str))
+    rows = "".join(f'    {{"{name}", {init or "NULL"}}},\n' for name, init in inits.items())
+    return f'#include "Python.h"\n{declared}struct _inittab _PyImport_Inittab[] = {{\n{rows}    {{NULL, NULL}}\n}};\n'
+
+
+def host_python(store: Store) -> Path:
+    """A CPython of the same source that runs on this machine. It finds its standard library by itself."""
+    return _host(store).folder / "python"
+
+
+def python(store: Store, target: Target) -> Python:
+    if not target.static:
+        raise NotImplementedError(f"{target.triple}: only the static interpreter is written")
+    pin, source = Shelf(store).debian("python3.13")
+    libraries = (openssl(store, target), sqlite(store, target), zlib(store, target))
+    toolset = tools(store, target)
+    flags = {**toolset.settings, "COMPILE_FLAGS": " ".join(target.compile_flags)}
+    step = store.recipe(
+        f"python-{target.triple}",
+        STATIC,
+        uses={
+            "SOURCE": source,
+            "HOST_PYTHON": _host(store),
+            **{name: library.step for name, library in zip(("OPENSSL", "SQLITE", "ZLIB"), libraries, strict=True)},
+        },
+        settings={
+            **flags,
+            "HOST": target.host,
+            "ABSENT": _without(ABSENT),
+            "FOR_SIZE": " ".join(FOR_SIZE.split()),
+            "ARCHIVES": " ".join(ARCHIVES),
+        },
+        path=(toolset.folder,),
+        does="compiles the interpreter, the longest step",
+    )
+    allocator = store.recipe(
+        f"allocator-{target.triple}",
+        ALLOCATOR,
+        settings=flags,
+        path=(toolset.folder,),
+        does="compiles the allocator's names",
+    )
+    own = ("libpython3.13.a", *(Path(name).name for name in ARCHIVES))
+    return Python(
+        target=target,
+        pin=pin,
+        version=pin.upstream_version,
+        include=step.folder / "include",
+        stdlib=source.folder / "source/Lib",
+        archives=(
+            *(step.folder / "lib" / name for name in own),
+            *(archive for library in libraries for archive in library.archives),
+        ),
+        allocator=allocator.folder / "allocator.o",
+        libraries=libraries,
+        step=step,
+    )
+
+
+def _host(store: Store) -> Step:
+    _, source = Shelf(store).debian("python3.13")
+    return store.recipe(
+        "host-python",
+        HOST,
+        uses={"SOURCE": source},
+        settings={
+            "ABSENT": _without((*ABSENT, *ABSENT_HERE)),
+            "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH,
+            "CACHE": str(store.root),  # it carries the address of its standard library
+        },
+        does="compiles an interpreter for this machine, to write bytecode with",
+    )
+
+
+def _without(modules: Iterable[str]) -> str:
+    return " ".join(f"py_cv_module_{name}=n/a" for name in modules)

@@ -1,0 +1,189 @@
+"""Where the builds keep what they have made, and what they have not to make again.
+
+A step is a folder named after a hash of everything that goes into it: the recipe's text, its settings, the keys of the
+steps that it stands on. It is made beside its place and renamed when whole, so that a step is there entirely or not at
+all, and a build that was interrupted goes on at the step that it was in. What went into a step lies in it as
+``step.json``. Not here: what the steps are.
+
+The folder is ``$MOLTBOT_EDGE_BUILD_CACHE``, else ``$XDG_CACHE_HOME/moltbot-edge/build``, else the same in ``~/.cache``.
+It may be removed at any time; nothing in it is anybody's only copy.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TextIO
+
+KEY_DIGITS: Final = 16
+RECORD: Final = "step.json"
+TOLD_LINES: Final = 15  # of a log, when a step fails
+
+# Of the caller's environment a recipe sees these: its result must not depend on the rest.
+PASSED_ON: Final = ("HOME", "TMPDIR")
+SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class BuildFailed(Exception):
+    """The build cannot go on. The text says at what, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A finished step. *folder* holds what it made, *key* stands for all that went into it."""
+
+    name: str
+    key: str
+    folder: Path
+
+
+def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    if named := environment.get("MOLTBOT_EDGE_BUILD_CACHE"):
+        return Path(named).absolute()
+    base = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".cache"
+    return Path(base).absolute() / "moltbot-edge/build"
+
+
+@dataclass(frozen=True)
+class Store:
+    root: Path = field(default_factory=cache_folder)
+    jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    output: TextIO = field(default_factory=lambda: sys.stderr)
+
+    def say(self, line: str) -> None:
+        print(line, file=self.output, flush=True)
+
+    def step(
+        self,
+        name: str,
+        inputs: Mapping[str, object],
+        make: Callable[[Path], None],
+        *,
+        does: str = "",
+        quiet: bool = False,
+    ) -> Step:
+        """The step of these *inputs*, made by *make* (empty folder) where it is not there yet.
+
+        *inputs* must hold, as what JSON can write, everything that changes the result. *does* is for the one who
+        waits; a *quiet* step is one that nobody waits for. Raises what *make* raises, and then nothing has changed.
+        """
+        key = hashlib.sha256(_canonical(inputs).encode()).hexdigest()[:KEY_DIGITS]
+        step = Step(name, key, self.root / "steps" / f"{name}-{key}")
+        if step.folder.is_dir():
+            os.utime(step.folder)  # what a cleaner of old steps goes by
+            return step
+        with self._held(step):
+            if step.folder.is_dir():  # the run that was waited for made it
+                return step
+            begun = time.monotonic()
+            if not quiet:
+                self.say(f"{name}: {does}" if does else name)
+            unfinished = step.folder.with_name(f"{step.folder.name}.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+            make(unfinished)
+            (unfinished / RECORD).write_text(json.dumps({"name": name, "inputs": inputs}, indent=1, sort_keys=True))
+            unfinished.rename(step.folder)
+            if not quiet:
+                self.say(f"{name}: made in {spoken(time.monotonic() - begun)}")
+        return step
+
+    def recipe(
+        self,
+        name: str,
+        script: str,
+        *,
+        does: str = "",
+        uses: Mapping[str, Step] | None = None,
+        settings: Mapping[str, str] | None = None,
+        unkeyed: Mapping[str, str] | None = None,
+        path: Sequence[Path] = (),
+    ) -> Step:
+        """A step made by a shell *script*, which begins in an empty folder, ``$WORK``, and leaves its result in ``$OUT``.
+
+        It finds each of *uses* as a variable that names the step's folder, each of *settings* as it stands, ``$JOBS``,
+        and nothing of the caller's environment. *unkeyed* and *path* are what it must not matter to the result, such
+        as where a compiler lies: its version belongs into *settings*.
+        """
+        uses, settings, unkeyed = uses or {}, settings or {}, unkeyed or {}
+        inputs = {
+            "script": script,
+            "uses": {variable: f"{step.name}-{step.key}" for variable, step in uses.items()},
+            "settings": dict(settings),
+        }
+
+        def make(out: Path) -> None:
+            environment = {
+                **{variable: os.environ[variable] for variable in PASSED_ON if variable in os.environ},
+                "LC_ALL": "C",
+                "PATH": ":".join([*map(str, path), SYSTEM_PATH]),
+                "JOBS": str(self.jobs),
+                **{variable: str(step.folder) for variable, step in uses.items()},
+                **settings,
+                **unkeyed,
+            }
+            self.run_script(name, script, out, environment)
+
+        return self.step(name, inputs, make, does=does)
+
+    def run_script(self, name: str, script: str, out: Path, environment: Mapping[str, str]) -> None:
+        """Run *script* for `step`'s unfinished folder *out*; its log is kept. Raises `BuildFailed`."""
+        stem = out.name.removesuffix(".unfinished")
+        work, log = self.root / "work" / stem, self.root / "logs" / f"{stem}.log"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as words:
+            # The step's lock is among the descriptors that are passed on: what a killed build leaves running holds it.
+            done = subprocess.run(
+                ["sh", "-euc", script],
+                cwd=work,
+                env={**environment, "OUT": str(out), "WORK": str(work)},
+                stdin=subprocess.DEVNULL,
+                stdout=words,
+                stderr=subprocess.STDOUT,
+                close_fds=False,
+            )
+        if done.returncode != 0:
+            last = log.read_text(errors="replace").splitlines()[-TOLD_LINES:]
+            said = "\n".join(f"  {line[:300]}" for line in last)
+            raise BuildFailed(f"{name} failed (exit {done.returncode}). The end of its log, {log}:\n{said}")
+        shutil.rmtree(work, ignore_errors=True)
+
+    @contextmanager
+    def _held(self, step: Step) -> Iterator[None]:
+        """One maker of a step at a time. The lock goes with the processes that hold it, so none is ever left behind."""
+        lock = self.root / "locks" / step.folder.name
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with lock.open("w") as file:
+            os.set_inheritable(file.fileno(), True)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.say(f"{step.name}: another build is making it; waiting")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def spoken(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes else f"{seconds:.1f} s"
+
+
+def sha256_of(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _canonical(inputs: Mapping[str, object]) -> str:
+    return json.dumps(inputs, sort_keys=True, separators=(",", ":"))
