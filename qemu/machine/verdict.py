@@ -10,7 +10,7 @@ import fcntl
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +82,10 @@ class Log:
     def figure(self, name: str, value: object) -> None:
         self.line(f"= {name}: {value}")
         print(f"          {name}: {value}", file=self._said, flush=True)
+
+    def figures(self, named: Mapping[str, object]) -> None:
+        for name, value in named.items():
+            self.figure(name, value)
 
     def end(self, verdict: Verdict) -> None:
         self.line(str(verdict))

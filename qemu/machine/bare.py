@@ -1,0 +1,53 @@
+"""A board with no operating system: a kernel, and in its memory the file, busybox and a configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from . import report
+from .caller import Caller, configuration
+from .emulator import Board, running
+from .initramfs import busybox, initramfs
+from .kernel import NAMED, NETWORK, OTHER_CPU, kernel
+from .trial import Trial
+from .upstream import upstream
+from .verdict import Failed, Log
+
+BOOT_S: Final = 300.0  # on two cores that others use as well; mostly it is ten
+WORD_S: Final = 90.0
+HOST_S: Final = 60.0
+
+
+def run(trial: Trial, log: Log) -> str:
+    """What the verdict says when all went well. Raises `Failed`."""
+    named = NAMED.get(trial.kernel)
+    cpu = trial.cpu or (named.cpu if named is not None else OTHER_CPU)
+    found = kernel(trial.kernel, log, trial.fresh)
+    archive = initramfs(found, NETWORK, busybox(log, trial.fresh), "bare.sh")
+    with TemporaryDirectory(prefix="moltbot-board-") as folder, upstream() as upstream_port:
+        caller = Caller()
+        archive.file("moltbot-edge", trial.file, 0o755)
+        archive.file("etc/moltbot/moltbot.yaml", configuration(caller.secret, upstream_port).encode())
+        memory = Path(folder) / "initramfs"
+        with memory.open("wb") as file:
+            archive.write(file)
+        with running(Board(found, cpu, memory), log) as board:
+            log.say(f"booting {found.image.name} on {cpu}")
+            values = board.console.until_ready(BOOT_S, "power-on")
+            log.figures(report.about(values, cpu) | report.start(values) | report.memory(values, "after the start"))
+            if named is not None and values["page-kb"] != str(named.page_kib):
+                raise Failed(f"its pages have {values['page-kb']} KiB and not {named.page_kib}")
+
+            caller.asks(board.port, log, HOST_S)
+            after = board.console.told("memory", WORD_S)
+            log.figures(report.memory(after, "after requests") | report.available(after, values["available-before-kb"]))
+
+            stopped = board.console.told("stop", WORD_S)
+            if stopped.get("status") != "0":
+                raise Failed(f"told to stop by SIGTERM it ended with {stopped.get('status')} and not 0")
+            log.say("stopped by SIGTERM, with status 0")
+            board.console.tell("off")
+            board.ended()
+    return f"/health answered {report.start_s(values):.2f} s after exec, {report.resident(after)} resident"

@@ -1,0 +1,35 @@
+#!/bin/sh
+# The first process of the board with systemd, until it has found the disk: it lays what is to be installed into
+# /opt/board there, sets the network up, and makes way for systemd.
+# shellcheck source-path=SCRIPTDIR source=board.sh
+. /lib/board.sh
+
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+for module in /lib/modules/*.ko; do
+  insmod "$module" || say note "no module $module"
+done
+ip link set lo up
+ip link set eth0 up
+ip addr add "$(cat /etc/address)" dev eth0
+ip route add default via "$(cat /etc/gateway)"
+
+looks=1
+until [ -b /dev/vda ]; do
+  [ "$looks" -lt 500 ] || { failed "no disk appeared" && exit 1; }
+  looks=$((looks + 1))
+  usleep 20000
+done
+mount -t ext4 /dev/vda /root || { failed "the disk cannot be mounted" && exit 1; }
+mkdir -p /root/opt/board
+cp -a /payload/. /root/opt/board/
+cp /bin/busybox /root/opt/board/busybox
+cp /lib/board.sh /root/opt/board/board.sh
+ln -s /opt/board/board-agent.service /root/etc/systemd/system/board-agent.service
+mkdir -p /root/etc/systemd/system/multi-user.target.wants
+ln -s /opt/board/board-agent.service /root/etc/systemd/system/multi-user.target.wants/board-agent.service
+for place in proc sys dev; do
+  mount --move "/$place" "/root/$place"
+done
+exec switch_root /root /lib/systemd/systemd

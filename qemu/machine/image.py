@@ -1,0 +1,73 @@
+"""The disk of a small Debian with systemd: its packages unpacked into an ext4 file system, and nothing run.
+
+No maintainer script is needed for what the board does: systemd makes at its first boot what they would have made. No
+root is needed either: to mke2fs under fakeroot every file is root's. Source: mke2fs(8), systemd-sysusers(8).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+from supply.shelf import incoming, locked, put
+
+from .debian import Suite, cache, output, require, unpacked
+from .verdict import Log
+
+SUITE: Final = "trixie"
+# systemd loads some libraries only when they are there: without libseccomp2 it filters no system calls.
+PACKAGES: Final = (
+    *("systemd", "libseccomp2", "libkmod2", "base-files", "base-passwd", "libc-bin"),
+    *("bash", "coreutils", "dash", "grep", "mount", "sed", "util-linux"),
+)
+SIZE: Final = "512M"  # most of it is a hole in the file
+MKE2FS_S: Final = 300.0
+
+_UNWANTED: Final = ("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/info/", "usr/lib/udev/hwdb.d/")
+
+
+def image(log: Log, fresh: bool = False) -> Path:
+    """An ext4 file system to be booted from, and not to be written to."""
+    packages = Suite(SUITE, cache(), log).closure("systemd", PACKAGES, fresh)
+    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    place = packages / f"image-{recipe}.ext4"
+    with locked(cache()):
+        if not place.exists():
+            require("mke2fs", "dpkg-deb", *(() if os.geteuid() == 0 else ("fakeroot",)))
+            log.say(f"making the disk of a Debian {SUITE}")
+            with incoming(cache()) as folder:
+                tree = folder / "root"
+                for package in sorted(packages.glob("*.deb"), key=_order):
+                    unpacked(package, tree, lambda name: not name.startswith(_UNWANTED))
+                _finish(tree)
+                made = folder / "image.ext4"
+                as_root = () if os.geteuid() == 0 else ("fakeroot", "--")
+                words = [*as_root, "mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", str(tree), str(made), SIZE]
+                output(words, log, MKE2FS_S)
+                for older in packages.glob("image-*.ext4"):
+                    older.unlink()
+                put(made, place)
+    return place
+
+
+def _order(package: Path) -> tuple[bool, str]:
+    """base-files comes first: it has the links of /bin, /lib and /sbin into /usr."""
+    return not package.name.startswith("base-files_"), package.name
+
+
+def _finish(tree: Path) -> None:
+    """What the scripts of base-passwd and base-files would have done."""
+    for name in ("passwd", "group"):
+        shutil.copyfile(tree / f"usr/share/base-passwd/{name}.master", tree / "etc" / name)
+    for name in ("proc", "sys", "dev", "run", "root", "tmp", "var/tmp", "var/log", "opt", "usr/local/bin"):
+        (tree / name).mkdir(parents=True, exist_ok=True)
+    for name in ("tmp", "var/tmp"):
+        (tree / name).chmod(0o1777)
+    (tree / "etc/machine-id").touch()
+    (tree / "etc/hostname").write_text("board\n")
+    # Logins on terminals that the board has not got.
+    (tree / "etc/systemd/system/getty-static.service").symlink_to("/dev/null")
+    (tree / "etc/fstab").write_text("LABEL=root / ext4 defaults 0 0\n")

@@ -1,0 +1,96 @@
+"""A board with a small Debian: the file is installed as a service of systemd, killed, and stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from . import report
+from .caller import Caller, configuration
+from .emulator import Board, running
+from .image import image
+from .initramfs import GUEST, busybox, initramfs
+from .kernel import DISK, NAMED, NETWORK, OTHER_CPU, kernel
+from .trial import Trial
+from .upstream import upstream
+from .verdict import ROOT, Failed, Log
+
+UNITS: Final = ROOT / "build/systemd"
+UNIT: Final = UNITS / "moltbot-edge.service"
+USERS: Final = UNITS / "moltbot-edge.sysusers"
+BOOT_S: Final = 480.0  # systemd starts some sixty units, all emulated
+WORD_S: Final = 240.0
+HOST_S: Final = 90.0
+
+# Without a getty on the console, which is the test's.
+APPEND: Final = "systemd.unit=multi-user.target systemd.getty_auto=0 systemd.show_status=1"
+
+# What the unit asks for, as /proc/PID/status shows it.
+IN_FORCE: Final[Mapping[str, str]] = {"NoNewPrivs": "1", "Seccomp": "2", "CapEff": "0" * 16, "CapBnd": "0" * 16}
+
+
+def run(trial: Trial, log: Log) -> str:
+    """What the verdict says when all went well. Raises `Failed`."""
+    named = NAMED.get(trial.kernel)
+    cpu = trial.cpu or (named.cpu if named is not None else OTHER_CPU)
+    found = kernel(trial.kernel, log, trial.fresh)
+    disk = image(log, trial.fresh)
+    archive = initramfs(found, (*NETWORK, *DISK), busybox(log, trial.fresh), "switch.sh")
+    with TemporaryDirectory(prefix="moltbot-board-") as folder, upstream() as upstream_port:
+        caller = Caller()
+        archive.file("payload/moltbot-edge", trial.file, 0o755)
+        archive.file("payload/moltbot.yaml", configuration(caller.secret, upstream_port).encode())
+        for file in (UNIT, USERS, GUEST / "agent.sh", GUEST / "board-agent.service"):
+            archive.file(f"payload/{file.name}", file)
+        memory = Path(folder) / "initramfs"
+        with memory.open("wb") as written:
+            archive.write(written)
+        with running(Board(found, cpu, memory, disk, APPEND), log) as board:
+            log.say(f"booting {found.image.name} and systemd on {cpu}")
+            booted = board.console.until_ready(BOOT_S, "power-on")
+            log.figures(report.about(booted, cpu) | {"systemd": booted["systemd"]})
+
+            log.say("installing the service")
+            installed = board.console.told("install", WORD_S)
+            log.figures(report.start(installed))
+            if installed["enabled"] != "enabled":
+                raise Failed(f"the service is {installed['enabled']!r} and not enabled")
+            caller.asks(board.port, log, HOST_S)
+            looked = board.console.told("look", WORD_S)
+            _in_force(looked)
+            log.figures(report.memory(looked, "after requests") | _of_the_service(looked))
+            log.figures(report.available(looked, booted["available-before-kb"]))
+
+            killed = board.console.told("kill", WORD_S)
+            answer_s = caller.asks_for_health(board.port, HOST_S)
+            again = board.console.told("look", WORD_S)
+            if again["NRestarts"] != "1" or again["ActiveState"] != "active" or again["MainPID"] == looked["MainPID"]:
+                raise Failed(f"after the kill systemd says {again}")
+            log.say(f"killed (SIGKILL), started again by systemd: 200 on /health in {answer_s:.2f} s")
+            log.figures({"restarted": f"first 200 {report.start_s(killed):.2f} s after the second exec"})
+
+            stopped = board.console.told("stop", WORD_S)
+            ending = [stopped.get(name) for name in ("ActiveState", "Result", "ExecMainStatus", "failed-units")]
+            if ending != ["inactive", "success", "0", ""]:
+                raise Failed(f"after systemctl stop systemd says {stopped}")
+            log.say("stopped, and no unit has failed")
+            board.console.tell("off")
+            board.ended(WORD_S)
+    return f"installed, served after {report.start_s(installed):.2f} s, restarted after a kill, stopped"
+
+
+def _in_force(values: Mapping[str, str]) -> None:
+    """The hardening that the unit asks for is there, and it does not run as root."""
+    wrong = {name: values.get(name) for name, value in IN_FORCE.items() if values.get(name) != value}
+    if wrong or values.get("Uid") == "0":
+        raise Failed(f"the unit's hardening is not in force: {wrong or 'it runs as root'}")
+    if values.get("owner") != "moltbot:moltbot 750":
+        raise Failed(f"/var/lib/moltbot/models is {values.get('owner')}")
+
+
+def _of_the_service(values: Mapping[str, str]) -> dict[str, str]:
+    """The whole control group's memory: the page cache of the file counts in it."""
+    peak = f", at most {int(values['MemoryPeak']) / 1e6:.1f} MB" if values["MemoryPeak"].isdigit() else ""
+    return {"memory of the service": f"{int(values['MemoryCurrent']) / 1e6:.1f} MB{peak}"}

@@ -1,0 +1,66 @@
+"""What is to be tried on a board, and how it is run to a verdict whatever happens."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final, NoReturn
+
+from .verdict import Failed, Log, Verdict, opened
+
+EM_AARCH64: Final = 183  # elf(5)
+
+
+@dataclass(frozen=True)
+class Trial:
+    file: Path
+    kernel: str = "4k"
+    cpu: str = ""  # the kernel's own when empty
+    fresh: bool = False  # look for newer packages
+
+
+def judged(name: str, trial: Trial, run: Callable[[Trial, Log], str], limit_s: float) -> tuple[Verdict, Path]:
+    """Run it: its verdict, and its log. Signals that end a process end it with a verdict too."""
+    with opened(name) as log:
+        log.line(f"file: {trial.file}")
+        try:
+            with _bounded(limit_s):
+                check(trial.file)
+                verdict = Verdict(name, True, run(trial, log))
+        except Failed as error:
+            verdict = Verdict(name, False, str(error))
+        except OSError as error:  # a full disk, a file that is not there
+            verdict = Verdict(name, False, f"{type(error).__name__}: {error}")
+        log.end(verdict)
+        return verdict, log.path
+
+
+def check(file: Path) -> None:
+    """Raises `Failed` for what no 64-bit ARM board can run."""
+    if not file.is_file():
+        raise Failed(f"there is no file {file}; scripts/build --arch aarch64 makes dist/moltbot-edge-aarch64")
+    with file.open("rb") as opened_file:
+        head = opened_file.read(20)
+    if head[:4] != b"\x7fELF" or int.from_bytes(head[18:20], "little") != EM_AARCH64:
+        raise Failed(f"{file} is no program for 64-bit ARM; scripts/build --arch aarch64 makes one")
+
+
+@contextmanager
+def _bounded(limit_s: float) -> Iterator[None]:
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        late = f"it took longer than {limit_s:.0f} s"
+        raise Failed(late if number == signal.SIGALRM else f"it was ended by {signal.Signals(number).name}")
+
+    numbers = (signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.signal(number, end) for number in numbers}
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
