@@ -17,20 +17,6 @@ from typing import Literal, cast
 
 import msgspec
 
-from moltbot_edge.upstream.wire import WireLimits
-
-# What a test does not mean to reach, it does not reach.
-LIMITS = WireLimits(
-    connections=4,
-    idle_connections=4,
-    idle_connection_s=60,
-    queue=4,
-    queue_s=60,
-    connect_s=60,
-    first_byte_s=60,
-    between_bytes_s=60,
-    total_s=60,
-)
 SEND_BUFFER_BYTES = 32 * 1024  # of the kernel, so that what cannot be sent is noticed here
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 DONE = b"data: [DONE]\n\n"
