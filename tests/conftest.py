@@ -14,6 +14,17 @@ settings.register_profile("moltbot", deadline=None)
 settings.load_profile("moltbot")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("moltbot-edge", "what tests/binary is run against; without these, the source")
+    group.addoption("--binary", action="append", default=[], type=Path, metavar="FILE", help="a built file; repeatable")
+    group.addoption(
+        "--cpu",
+        action="append",
+        default=[],
+        help="a CPU for files of another architecture; without it, all; repeatable",
+    )
+
+
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     """Asynchronous tests run on the event loop that the gateway runs on."""

@@ -18,10 +18,11 @@ PROGRAM: Final = "/moltbot-edge"
 
 
 class Root:
-    """*program* is linked into *folder*, with the emulator where there is one."""
+    """*program* is linked into *folder*, with the emulator where there is one. *proc*: it always has a /proc."""
 
-    def __init__(self, folder: Path, program: Path, emulator: Emulator | None = None) -> None:
+    def __init__(self, folder: Path, program: Path, emulator: Emulator | None = None, *, proc: bool = False) -> None:
         self.folder = folder
+        self._proc = proc
         self._words = [PROGRAM]
         self.bring(program, PROGRAM)
         if emulator is not None:
@@ -55,6 +56,7 @@ class Root:
         return self.enter([*self._words, *arguments], proc=proc, read_only=read_only)
 
     def enter(self, words: Sequence[str], *, proc: bool = False, read_only: bool = False) -> list[str]:
+        proc = proc or self._proc
         chroot = [_tool("chroot"), str(self.folder), *words]
         if not proc and not read_only:
             if os.geteuid() == 0:

@@ -1,0 +1,71 @@
+"""Where little or nothing is around it: an empty root, no environment, no streams, nothing that can be written."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+from binary.place import Place
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.only("alone")
+async def test_it_serves_where_there_is_nothing_but_itself(place: Place) -> None:
+    with place.serving("--port", "0") as gateway:
+        assert (await gateway.get("/health")).status == 200
+        assert (await gateway.get("/v1/models")).json["data"] == []
+        assert (await gateway.get("/metrics")).status == 200
+        gateway.terminate()
+        assert await gateway.ended() == 0
+    assert "Traceback" not in gateway.said()
+
+
+@pytest.mark.only("alone")
+async def test_it_leaves_nothing_behind(place: Place) -> None:
+    before = sorted(place.ground.folder.rglob("*"))
+    with place.serving("--port", "0") as gateway:
+        await gateway.get("/health")
+        gateway.terminate()
+        await gateway.ended()
+    assert sorted(place.ground.folder.rglob("*")) == before
+
+
+@pytest.mark.only("alone")
+async def test_it_serves_where_nothing_can_be_written(place: Place) -> None:
+    file = place.put("/etc/moltbot/moltbot.yaml", json.dumps({"server": {"port": 0}}))
+    with place.serving("--config", file, read_only=True) as gateway:
+        assert (await gateway.get("/health")).status == 200
+
+
+@pytest.mark.only("alone")
+async def test_it_serves_where_there_is_a_proc(place: Place) -> None:
+    with place.serving("--port", "0", proc=True) as gateway:
+        assert b"process_resident_memory_bytes" in (await gateway.get("/metrics")).body
+
+
+async def test_it_serves_without_an_environment(place: Place) -> None:
+    with place.serving("--port", "0", environment={}) as gateway:
+        assert (await gateway.get("/health")).status == 200
+
+
+async def test_it_serves_with_its_streams_closed(place: Place) -> None:
+    """As a daemon's parent may leave it. Its sockets then get the numbers of the streams."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    closed = ("/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+    with place.serving("--port", str(port), port=port, before=closed) as gateway:
+        await gateway.until_healthy()
+        gateway.terminate()
+        assert await gateway.ended() == 0
+
+
+async def test_a_configuration_is_found_in_its_usual_place(place: Place) -> None:
+    place.put(
+        "/moltbot.yaml",
+        json.dumps({"server": {"port": 0}, "model_registry": [{"name": "a", "endpoint": "http://127.0.0.1:1"}]}),
+    )
+    with place.serving() as gateway:
+        assert [model["id"] for model in (await gateway.get("/v1/models")).json["data"]] == ["a"]
