@@ -56,6 +56,7 @@ mkdir -p "$OUT/$(dirname "$(cat pybuilddir.txt)")"
 cp -R "$(cat pybuilddir.txt)" "$OUT/$(dirname "$(cat pybuilddir.txt)")"
 """
 
+# Of CPython's own frozen modules only the import system is kept: the file brings all others itself.
 # Configure scripts run small programs to learn about a system; for another machine's they are told what musl does.
 STATIC: Final = """
 export MODULE_BUILDTYPE=static PKG_CONFIG=false LINKFORSHARED=" "
@@ -66,10 +67,12 @@ ln -s "$OPENSSL/include" openssl/include
 ln -s "$OPENSSL/lib" openssl/lib
 CFLAGS="$COMPILE_FLAGS -O2 -ffile-prefix-map=$SOURCE/source=." LDFLAGS="-static" \
 "$SOURCE/source/configure" --build="$(uname -m)-pc-linux-gnu" --host="$HOST" --with-build-python="$HOST_PYTHON/python" \
-    --prefix=/usr --disable-shared --disable-test-modules --without-ensurepip --without-doc-strings --without-readline \
-    --with-openssl="$WORK/openssl" --with-ssl-default-suites=openssl --with-mimalloc --with-computed-gotos --enable-ipv6 \
-    ac_cv_file__dev_ptmx=yes ac_cv_file__dev_ptc=no ac_cv_func_dlopen=no ac_cv_lib_dl_dlopen=no \
+    --prefix=/usr --disable-shared --disable-test-modules --without-ensurepip --without-doc-strings \
+    --with-openssl="$WORK/openssl" --with-ssl-default-suites=openssl --with-mimalloc --with-computed-gotos \
+    --enable-ipv6 ac_cv_file__dev_ptmx=yes ac_cv_file__dev_ptc=no ac_cv_func_dlopen=no ac_cv_lib_dl_dlopen=no \
     ac_cv_working_tzset=yes ac_cv_working_openssl_ssl=yes ac_cv_working_openssl_hashlib=yes $ABSENT
+sed -e '/^#include "frozen_modules/{/importlib\\._bootstrap\\|zipimport/!d}' \
+    -e '/\\(stdlib\\|test\\)_modules\\[\\] = {/,/^};/{/_Py_M__/d}' "$SOURCE/source/Python/frozen.c" > Python/frozen.c
 printf 'include Makefile\\n%s: private EXTRA_CFLAGS += -Os\\n' "$(echo $FOR_SIZE)" > for-size.mk
 make -j"$JOBS" -f for-size.mk libpython3.13.a $ARCHIVES
 mkdir "$OUT/lib" "$OUT/include"

@@ -109,7 +109,7 @@ class Store:
         unkeyed: Mapping[str, str] | None = None,
         path: Sequence[Path] = (),
     ) -> Step:
-        """A step made by a shell *script*, which begins in an empty folder, ``$WORK``, and leaves its result in ``$OUT``.
+        """A step made by a shell *script* that begins in an empty folder, ``$WORK``, and leaves its result in ``$OUT``.
 
         It finds each of *uses* as a variable that names the step's folder, each of *settings* as it stands, ``$JOBS``,
         and nothing of the caller's environment. *unkeyed* and *path* are what it must not matter to the result, such
