@@ -13,6 +13,7 @@ import trustme
 from harness import config, serving
 from raw_caller import QUESTION
 from scripted_upstream import answers, hangs, says, upstream
+from wire_limits import LIMITS
 
 from moltbot_edge.config.schema import Config, Model
 from moltbot_edge.core.catalog import Deployment
@@ -23,22 +24,9 @@ from moltbot_edge.network.certificates import Certificates
 from moltbot_edge.network.names import Names
 from moltbot_edge.upstream.chat import JOINED_BYTES, Upstreams, refusal
 from moltbot_edge.upstream.ticker import Ticker
-from moltbot_edge.upstream.wire import Address, WireLimits
+from moltbot_edge.upstream.wire import Address
 
 pytestmark = pytest.mark.anyio
-
-# What a test does not mean to reach, it does not reach.
-LIMITS = WireLimits(
-    connections=4,
-    idle_connections=4,
-    idle_connection_s=60,
-    queue=4,
-    queue_s=60,
-    connect_s=60,
-    first_byte_s=60,
-    between_bytes_s=60,
-    total_s=60,
-)
 
 
 @contextmanager

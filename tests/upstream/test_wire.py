@@ -14,7 +14,6 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scripted_upstream import (
-    LIMITS,
     Ending,
     Framing,
     Script,
@@ -29,6 +28,7 @@ from scripted_upstream import (
     says,
     upstream,
 )
+from wire_limits import LIMITS
 
 from moltbot_edge.core.errors import (
     ClosedUnanswered,
