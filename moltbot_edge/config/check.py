@@ -173,20 +173,28 @@ def _model_names(decoded: Decoded, known: Known) -> list[str] | None:
 def policies(decoded: Decoded, known: Known) -> Found:
     router = decoded.config.router.policy
     if decoded.sound("router", "policy"):
-        yield from _policy(("router", "policy"), ("router", "policy"), router, {}, known)
+        yield from _policy(("router", "policy"), ("router", "policy"), router, {}, (), known)
     for name, alias in decoded.config.aliases.items():
         path: Path = ("aliases", name)
         if isinstance(alias, Alias) and (alias.policy is not None or alias.options) and decoded.sound(*path):
             own: Path = (*path, "policy")
-            yield from _policy(own, (*path, "options"), alias.policy or router, alias.options, known)
+            yield from _policy(own, (*path, "options"), alias.policy or router, alias.options, alias.models, known)
 
 
-def _policy(path: Path, below: Path, name: str, options: dict[str, object], known: Known) -> Found:
+def _policy(
+    path: Path, below: Path, name: str, options: dict[str, object], models: Sequence[str], known: Known
+) -> Found:
     if known.policies is not None and name not in known.policies:
         yield path, _unknown("policy", name, known.policies)
-    elif known.objection is not None and (objection := known.objection(name, options)) is not None:
+    elif known.objection is not None and (objection := known.objection(name, options, models)) is not None:
         option, message = objection
-        yield (*below, *([option] if option else [])), message
+        yield (*below, *_steps(option)), message
+
+
+def _steps(option: str) -> Iterator[str | int]:
+    """``targets[1]`` as the steps of a path."""
+    for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", option):
+        yield name or int(index)
 
 
 def keys(decoded: Decoded, known: Known) -> Found:

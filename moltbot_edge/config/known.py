@@ -18,13 +18,14 @@ from moltbot_edge.kernel.registry import BUILTINS, PluginClash, PluginError, Reg
 class Known(msgspec.Struct, frozen=True):
     """None means that nobody asked: then such names are not checked.
 
-    *objection* says what is wrong with a policy's options: the option's path, where there is one, and a message.
+    *objection* says what is wrong with a policy's options for an alias of these models: the option's path, where
+    there is one, and a message.
     """
 
     policies: Collection[str] | None = None
     dialects: Collection[str] | None = None
     models: Mapping[str, Path] = {}
-    objection: Callable[[str, Mapping[str, Any]], tuple[str, str] | None] | None = None
+    objection: Callable[[str, Mapping[str, Any], Sequence[str]], tuple[str, str] | None] | None = None
     problems: Sequence[Problem] = ()
 
 
@@ -61,15 +62,17 @@ def known(
     """*models* are the files found in the model stores, by the names under which they would be served.
 
     A policy's options are tried on the policy itself, which imports the policies that the file names and no other.
+    One whose options name models has an `objection` of its own, which is asked.
     """
 
-    def objection(policy: str, options: Mapping[str, Any]) -> tuple[str, str] | None:
+    def objection(policy: str, options: Mapping[str, Any], of: Sequence[str]) -> tuple[str, str] | None:
         try:
-            registry.build("policy", policy, options)
+            built = registry.build("policy", policy, options)
         except WrongOptions as error:
             return error.option or "", str(error)
         except PluginError as error:
             return "", str(error)
-        return None
+        found: tuple[str, str] | None = built.objection(of) if of and hasattr(built, "objection") else None
+        return found
 
     return Known(registry.names("policy"), registry.names("dialect"), models, objection, problems)

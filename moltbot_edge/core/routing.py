@@ -89,6 +89,18 @@ def eligible(candidates: Sequence[Candidate], query: RouteQuery) -> list[Candida
     return ready or sorted(wide, key=lambda candidate: candidate.standing.cooling_until)[:1]
 
 
+def able(candidates: Sequence[Candidate], prompt: Prompt) -> Sequence[Candidate]:
+    """Drop deployments that are said not to take what comes with this prompt: tools, images.
+
+    Order is kept. Where none is left, all stay: the upstream's own words are better than ours.
+    """
+    if prompt.tools:
+        candidates = [one for one in candidates if one.deployment.tools is not False] or candidates
+    if prompt.images:
+        candidates = [one for one in candidates if one.deployment.images is not False] or candidates
+    return candidates
+
+
 def _fits(candidate: Candidate, query: RouteQuery) -> bool:
     context = candidate.deployment.context_tokens
     if context is None:

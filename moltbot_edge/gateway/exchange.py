@@ -129,6 +129,7 @@ class Exchange:
             request.prompt,
             request.body,
             self._now(),
+            route.deployments,
         )
         ready = routing.eligible(candidates, query)
         self._metrics.candidates.cell(route.alias).set(len(ready))

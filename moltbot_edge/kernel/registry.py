@@ -32,6 +32,7 @@ KINDS: Mapping[str, type | None] = {
 
 BUILTINS: Mapping[str, Mapping[str, str]] = {
     "policy": {
+        "complexity": "moltbot_edge.policies.complexity",
         "round-robin": "moltbot_edge.policies.round_robin",
         "weighted": "moltbot_edge.policies.weighted",
     },

@@ -112,12 +112,22 @@ def problems(reading: Any, tmp_path: Path) -> Any:
         ("router: {policy: weigthed}", "1: router.policy: no policy is named 'weigthed'; did you mean `weighted`?"),
         (
             "model_registry: [{name: chat, endpoint: http://b}]\naliases: {a: {models: [chat], policy: zzz}}",
-            "2: aliases.a.policy: no policy is named 'zzz'; there are: round-robin, weighted",
+            "2: aliases.a.policy: no policy is named 'zzz'; there are: ",
         ),
         (
             "model_registry: [{name: chat, endpoint: http://b}]\n"
             "aliases:\n  a:\n    models: [chat]\n    options:\n      n: 1\n",
-            "6: aliases.a.options.n: the policy 'weighted'",
+            "6: aliases.a.options.n: the policy 'fastest'",
+        ),
+        (
+            "model_registry: [{name: a, endpoint: http://a}, {name: b, endpoint: http://b}]\n"
+            "aliases:\n  auto:\n    models: [a, b]\n    policy: complexity\n    options:\n      targets: [a, c]\n",
+            "7: aliases.auto.options.targets[1]: 'c' is no model of this alias; there are: a, b",
+        ),
+        (
+            "model_registry: [{name: a, endpoint: http://a}, {name: b, endpoint: http://b}]\n"
+            "aliases:\n  auto:\n    models: [a, b]\n    policy: complexity\n    options:\n      above: [0.3, 0.7]\n",
+            "7: aliases.auto.options.above: takes a threshold between each two models: 1, found 2",
         ),
         (
             "limits: {body_bytes: 10, bodies_bytes: 9}",

@@ -73,7 +73,7 @@ print(json.dumps([names, before, after, "importlib.metadata" in sys.modules]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     names, before, after, metadata = json.loads(done.stdout)
-    assert names == ["round-robin", "weighted"]
+    assert names == ["complexity", "round-robin", "weighted"]
     assert before == []
     assert after == ["moltbot_edge.policies.round_robin"]
     assert not metadata
@@ -84,7 +84,7 @@ def test_an_unknown_name_is_told_what_there_is() -> None:
     with pytest.raises(UnknownPlugin) as raised:
         registry.get("policy", "wieghted")
     assert str(raised.value) == (
-        "no policy named 'wieghted' (did you mean 'weighted'?); there is: idle-first, round-robin, weighted"
+        "no policy named 'wieghted' (did you mean 'weighted'?); there is: complexity, idle-first, round-robin, weighted"
     )
     with pytest.raises(UnknownPlugin, match="no store named 'disk'; there is: none"):
         registry.get("store", "disk")
@@ -99,7 +99,7 @@ def test_a_users_plug_in_takes_the_place_of_a_built_in_and_the_log_says_so(caplo
     with caplog.at_level(logging.INFO):
         registry = Registry([a_policy("weighted")])
     assert registry.get("policy", "weighted") is backwards
-    assert registry.names("policy") == ["round-robin", "weighted"]
+    assert registry.names("policy") == ["complexity", "round-robin", "weighted"]
     assert caplog.messages == ["the policy 'weighted' of /plugins/own.py replaces the built-in one"]
     assert Registry().get("policy", "weighted") is weighted
 
