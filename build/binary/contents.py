@@ -6,6 +6,7 @@ reason for each entry stands in the list itself.
 
 from __future__ import annotations
 
+import functools
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -118,21 +119,28 @@ def select(contents: Contents, library: Path, packages: Path, product: Path) -> 
     """
     found = _sources(contents, library, packages, product)
     own = [name for name, module in found.items() if module.origin == contents.product]
-    imports = {name: _imports(module) for name, module in found.items() if not contents.excluded(name)}
+
+    @functools.cache
+    def imports(name: str) -> Imports | None:
+        return None if name not in found or contents.excluded(name) else _imports(found[name])
+
     roots = [*own, *contents.by_name, *(name for name in contents.plugins if name in found)]
     for name in (*roots, *contents.start):
         if contents.excluded(name):
             raise WrongContents(f"contents.toml excludes {name} and asks for it")
         if name not in found:
             raise WrongContents(f"contents.toml names {name}, which is in none of {library}, {packages}, {product}")
-    start = closure(contents.start, {name: one.at_start for name, one in imports.items()})
-    everything = closure(roots, {name: one.at_start | one.later for name, one in imports.items()})
+    start = closure(contents.start, lambda name: (one := imports(name)) and one.at_start)
+    everything = closure(roots, lambda name: (one := imports(name)) and one.at_start | one.later)
     missing = [name for name in own if name not in everything]
     if missing:
         raise WrongContents(f"contents.toml excludes modules of the product: {', '.join(missing)}")
     hot = set(start)
     names = [*start, *sorted(name for name in everything if name not in hot)]
-    mentioned = frozenset().union(contents.plugins, *(imports[name].at_start | imports[name].later for name in names))
+    mentioned = {
+        *contents.plugins,
+        *(wanted for name in names if (one := imports(name)) for part in one for wanted in part),
+    }
     return Selection(
         modules=tuple(found[name] for name in names),
         compiled=frozenset(name for name in mentioned if name not in found and not contents.excluded(name)),

@@ -32,6 +32,7 @@ BOOTSTRAP: Final = {
     "zipimport": "zipimport",
 }
 ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say
+STORED: Final = (".pem",)  # read at a start
 
 BLOB: Final = """\
         .section .rodata.frozen_blob, "a", %progbits
@@ -124,7 +125,7 @@ def freeze(listed: Contents, selection: Selection, folder: Path) -> list[Row]:
     name = f"frozen-{hashlib.sha256(blob).hexdigest()[:16]}.bin"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(blob)
-    (folder / "blob.S").write_text(BLOB.format(name=folder.absolute() / name))
+    (folder / "blob.S").write_text(BLOB.format(name=name))
     (folder / "table.c").write_text(
         TABLE.format(
             bootstrap=_entries(bootstrap),
@@ -136,10 +137,16 @@ def freeze(listed: Contents, selection: Selection, folder: Path) -> list[Row]:
 
 
 def archive(path: Path, files: Mapping[str, bytes]) -> None:
-    """A zip of *files*, uncompressed, whose bytes depend on nothing else."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as written:
+    """Append *files* to the executable *path* as a zip, whose bytes depend on nothing but names and contents.
+
+    Texts are compressed, for nobody reads them in a hurry; what is in `STORED` is not.
+    """
+    with zipfile.ZipFile(path, "a") as appended:
         for name, data in sorted(files.items()):
-            written.writestr(zipfile.ZipInfo(name, ZIP_TIME), data)
+            entry = zipfile.ZipInfo(name, ZIP_TIME)
+            entry.external_attr = 0o644 << 16
+            method = zipfile.ZIP_STORED if name.endswith(STORED) else zipfile.ZIP_DEFLATED
+            appended.writestr(entry, data, method, compresslevel=9)
 
 
 def _append(blob: bytearray, module: Module, code: bytes) -> Row:
@@ -163,8 +170,6 @@ def main() -> None:
     listed = contents.read()
     selection = contents.select(listed, asked.library, asked.packages, asked.product)
     rows = freeze(listed, selection, asked.folder)
-    files = {name: (asked.packages / name).read_bytes() for name in listed.data}
-    archive(asked.folder / "data.zip", files)
     report = {"modules": [asdict(row) for row in rows], "compiled": sorted(selection.compiled)}
     (asked.folder / "frozen.json").write_text(json.dumps(report, indent=1))
 

@@ -7,7 +7,7 @@ function, and follows ``if TYPE_CHECKING``. Names made at run time are not seen;
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 
@@ -27,10 +27,10 @@ def imports_of(source: bytes, name: str, *, is_package: bool) -> Imports:
     return Imports(frozenset(found[True]), frozenset(found[False]))
 
 
-def closure(roots: Iterable[str], edges: Mapping[str, Iterable[str]]) -> list[str]:
+def closure(roots: Iterable[str], edges: Callable[[str], Iterable[str] | None]) -> list[str]:
     """*roots* and everything that is reached from them, in the order in which it would be imported.
 
-    Parents of a module come before it. Names that *edges* does not have are left out.
+    Parents of a module come before it. A name for which *edges* gives None is left out. It is asked once for each.
     """
     order: dict[str, None] = {}
     # Not recursive: the chain through the standard library is longer than a careful recursion limit.
@@ -41,11 +41,14 @@ def closure(roots: Iterable[str], edges: Mapping[str, Iterable[str]]) -> list[st
         if done:
             order[name] = None
             continue
-        if name in entered or name not in edges:
+        if name in entered:
             continue
         entered.add(name)
+        wanted = edges(name)
+        if wanted is None:
+            continue
         stack.append((name, True))
-        stack.extend((wanted, False) for wanted in sorted(edges[name], reverse=True))
+        stack.extend((one, False) for one in sorted(wanted, reverse=True))
         parent = name.rpartition(".")[0]
         if parent:
             stack.append((parent, False))
