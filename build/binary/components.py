@@ -1,4 +1,4 @@
-"""What the static executable is made of, as components of its SBOM, and the licence texts that have to go with it.
+"""What an executable or a bundle is made of, as components of its SBOM, and the licence texts that have to go with it.
 
 Versions come from where they are true: pins, the one list, and for what others bring along, their own headers.
 """
@@ -12,16 +12,29 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from build.binary.contents import STANDARD_LIBRARY, Contents
-from build.binary.interpreter import Python
+from build.binary.libraries import Library
 from build.binary.pins import DebianPin, package_pin
 from build.binary.sbom import Component
 from build.binary.sources import Shelf
 from build.binary.store import BuildFailed, Store
-from build.binary.toolchain import zig
+from build.binary.toolchain import Target, zig
+
+
+class Interpreter(Protocol):
+    """CPython compiled for a target, statically or as a shared library."""
+
+    @property
+    def target(self) -> Target: ...
+    @property
+    def pin(self) -> DebianPin: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def libraries(self) -> Sequence[Library]: ...
 
 
 @dataclass(frozen=True)
@@ -94,12 +107,14 @@ MUSL: Final = Brought(
 # Of Debian's source packages, where the licence's text lies, and what vulnerability databases call it.
 DEBIAN_TEXTS: Final = {
     "python3.13": ("LICENSE", "Doc/license.rst"),
+    "libffi": ("LICENSE",),
     "openssl": ("LICENSE.txt",),
     "sqlite3": ("LICENSE.md",),
     "zlib": ("LICENSE",),
 }
 CPES: Final = {
     "python3.13": "cpe:2.3:a:python:python:{}:*:*:*:*:*:*:*",
+    "libffi": "cpe:2.3:a:libffi_project:libffi:{}:*:*:*:*:*:*:*",
     "openssl": "cpe:2.3:a:openssl:openssl:{}:*:*:*:*:*:*:*",
     "sqlite3": "cpe:2.3:a:sqlite:sqlite:{}:*:*:*:*:*:*:*",
     "zlib": "cpe:2.3:a:zlib:zlib:{}:*:*:*:*:*:*:*",
@@ -119,7 +134,7 @@ def product(root: Path, modules: Iterable[Mapping[str, Any]]) -> Component:
 
 
 def of(
-    store: Store, listed: Contents, python: Python, modules: Sequence[Mapping[str, Any]], builtins: Iterable[str]
+    store: Store, listed: Contents, python: Interpreter, modules: Sequence[Mapping[str, Any]], builtins: Iterable[str]
 ) -> list[Component]:
     """Everything inside. *modules* are the rows of a freeze, *builtins* CPython's own modules in C."""
     by_origin: dict[str, list[str]] = defaultdict(list)
@@ -154,7 +169,7 @@ def of(
     return found
 
 
-def licence_texts(store: Store, listed: Contents, python: Python, packages: Path) -> dict[str, bytes]:
+def licence_texts(store: Store, listed: Contents, python: Interpreter, packages: Path) -> dict[str, bytes]:
     """``licences/NAME.txt`` -> the text: their conditions are that a copy goes with what is made from them."""
     found = {"moltbot-edge": [Path(__file__).parents[2] / "LICENSE"]}
     for package in listed.packages:
@@ -178,11 +193,11 @@ def licence_texts(store: Store, listed: Contents, python: Python, packages: Path
     }
 
 
-def _pins(python: Python) -> list[DebianPin]:
+def _pins(python: Interpreter) -> list[DebianPin]:
     return [python.pin, *(library.pin for library in python.libraries)]
 
 
-def _brought(store: Store, python: Python) -> Iterator[tuple[str | None, Path, Brought]]:
+def _brought(store: Store, python: Interpreter) -> Iterator[tuple[str | None, Path, Brought]]:
     """What came inside another's sources: the component that brought it, and the folder that those are unpacked in."""
     _, cpython = Shelf(store).debian(python.pin.name)
     for one in IN_CPYTHON:
@@ -191,7 +206,8 @@ def _brought(store: Store, python: Python) -> Iterator[tuple[str | None, Path, B
         folder = Shelf(store).sdist(package_pin("sdist", name)).folder
         for one in brought:
             yield name, folder, one
-    yield None, zig(store).folder / "ziglang", MUSL
+    if python.target.static:
+        yield None, zig(store).folder / "ziglang", MUSL
 
 
 def _component(one: Brought, folder: Path, part_of: str | None) -> Component:

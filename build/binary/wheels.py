@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,12 @@ TOLD_LINES: Final = 8
 
 def unpacked(store: Store, contents: Contents, arch: str) -> Step:
     """A step whose folder holds every package of *contents* for CPython 3.13 on *arch*."""
-    wanted = {package.requirement: _sha256(package, arch) for package in contents.packages}
+    return brought(store, "packages", contents.packages, arch)
+
+
+def brought(store: Store, name: str, packages: Iterable[Package], arch: str) -> Step:
+    """As `unpacked`, of any *packages*; the step is called *name* and the machine."""
+    wanted = {package.requirement: _sha256(package, arch) for package in packages}
 
     def make(folder: Path) -> None:
         requirements = folder / "requirements.txt"
@@ -37,7 +43,7 @@ def unpacked(store: Store, contents: Contents, arch: str) -> Step:
         downloaded.rmdir()
 
     return store.step(
-        f"packages-{arch}", {"wheels": wanted, "python": PYTHON}, make, does="fetches the packages by hash"
+        f"{name}-{arch}", {"wheels": wanted, "python": PYTHON}, make, does="fetches the packages by hash"
     )
 
 

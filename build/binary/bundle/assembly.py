@@ -1,0 +1,218 @@
+"""A bundle from its parts: PyInstaller run on a plan, its result checked, and both forms of it in the output folder.
+
+The archive after the program's own bytes is the static executable's: data, the SBOM, the licences' texts. Not here: the
+product compiled to machine code (`nuitka`).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from build.binary import components, contents, frozen, sbom, wheels
+from build.binary.bundle import gate
+from build.binary.bundle.bundler import PYINSTALLER, pyinstaller
+from build.binary.bundle.interpreter import GLIBC, SharedPython, runner, shared_python
+from build.binary.bundle.plan import INSIDE, ONEDIR, ONEFILE, PROGRAM, REPORT, Native, Plan
+from build.binary.bundle.strip import stripped
+from build.binary.contents import Contents
+from build.binary.extensions import INITTAB
+from build.binary.sbom import Component
+from build.binary.store import BuildFailed, Step, Store, sha256_of
+from build.binary.toolchain import SOURCE_DATE_EPOCH, Architecture
+
+HERE: Final = Path(__file__).parent
+ROOT: Final = HERE.parents[2]
+SPEC: Final = HERE / "bundle.spec"
+SBOM_INSIDE: Final = "sbom.cdx.json"
+TOLD_LINES: Final = 15
+
+# What the result depends on, beside the modules themselves and the other steps.
+RECIPE: Final = (
+    *(HERE.parent / name for name in ("contents.py", "contents.toml", "frozen.py", "imports.py")),
+    *(
+        HERE / name
+        for name in ("assembly.py", "bundle.spec", "dynamic.py", "gate.py", "plan.py", "start.py", "strip.py")
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The product as a module in C, and what is to be said of who made it."""
+
+    extension: Path
+    step: Step
+    maker: Component
+
+
+def build(builder: str, arch: Architecture, out: Path, store: Store, compiled: Compiled | None = None) -> list[Path]:
+    """Leave ``moltbot-edge-ARCH-BUILDER``, ``...-onedir.tar.gz``, and of each the ``.sha256`` and ``.cdx.json``."""
+    listed = contents.read()
+    python = shared_python(store, arch)
+    packages = wheels.unpacked(store, listed, arch)
+    bundle = _bundle(store, builder, listed, python, packages, compiled)
+    report = json.loads((bundle.folder / REPORT).read_text())
+    store.say(report["passed"])
+
+    product = components.product(ROOT, report["modules"])
+    parts = [
+        *components.of(store, listed, python, report["modules"], python.builtins),
+        Component(PYINSTALLER.name, PYINSTALLER.version, PYINSTALLER.licence, PYINSTALLER.purl),
+        *([compiled.maker] if compiled else []),
+    ]
+    properties = {"builder": builder, "target": python.target.triple}
+    inside = sbom.text(sbom.document(product, parts, properties=properties)).encode()
+    data = {name: (wheels.folder_of(packages) / name).read_bytes() for name in listed.data}
+    texts = components.licence_texts(store, listed, python, wheels.folder_of(packages))
+    archived = {**data, **texts, SBOM_INSIDE: inside}
+
+    name = f"moltbot-edge-{arch}-{builder}"
+    made: list[Path] = []
+    for file, write in ((out / name, _onefile), (out / f"{name}-onedir.tar.gz", _onedir)):
+        unfinished = file.with_name(f".{file.name}.unfinished")
+        write(bundle.folder, archived, unfinished)
+        digest = sha256_of(unfinished)
+        unfinished.replace(file)
+        beside = sbom.document(product, parts, properties=properties, sha256=digest)
+        made += [file, _written(out / f"{file.name}.sha256", f"{digest}  {file.name}\n"),
+                 _written(out / f"{file.name}.cdx.json", sbom.text(beside))]  # fmt: skip
+    return made
+
+
+def _bundle(
+    store: Store, builder: str, listed: Contents, python: SharedPython, packages: Step, compiled: Compiled | None
+) -> Step:
+    host = runner(store)
+    tool = pyinstaller(store, host.target.architecture)
+    product = {str(path.relative_to(ROOT)): sha256_of(path) for path in sorted((ROOT / listed.product).rglob("*.py"))}
+    inputs = {
+        "product": product,
+        "recipe": {path.name: sha256_of(path) for path in RECIPE},
+        "python": python.step.key,
+        "packages": packages.key,
+        "pyinstaller": tool.key,
+        "compiled": compiled.step.key if compiled else None,
+    }
+
+    def make(folder: Path) -> None:
+        natives = _natives(python, wheels.folder_of(packages), folder / "natives")
+        if compiled:
+            natives = (*natives, Native(f"{listed.product}{python.suffix}", str(compiled.extension), "EXTENSION"))
+        plan = Plan(
+            arch=python.target.architecture,
+            library=str(python.stdlib),
+            packages=str(wheels.folder_of(packages)),
+            product=str(ROOT),
+            python=str(python.library),
+            natives=natives,
+            compiled=compiled is not None,
+            out=str(folder),
+        )
+        plan.write(folder / "plan.json")
+        _run(store, host, tool, folder)
+        report = json.loads((folder / REPORT).read_text())
+        (folder / REPORT).write_text(json.dumps({**report, "passed": _checked(folder, python)}))
+
+    return store.step(f"bundle-{builder}-{python.target.triple}", inputs, make, does="runs PyInstaller")
+
+
+def _natives(python: SharedPython, packages: Path, folder: Path) -> tuple[Native, ...]:
+    """The same modules in C as the static executable has, from the packages' wheels, stripped into *folder*."""
+    found = []
+    for module in INITTAB:
+        name = module.replace(".", "/") + python.suffix
+        written = folder / name
+        written.parent.mkdir(parents=True, exist_ok=True)
+        written.write_bytes(stripped((packages / name).read_bytes()))
+        found.append(Native(name, str(written), "EXTENSION"))
+    return tuple(found)
+
+
+def _run(store: Store, host: SharedPython, tool: Step, folder: Path) -> None:
+    work = store.root / "work" / folder.name
+    environment = {
+        "PATH": os.environ.get("PATH", ""),
+        "HOME": str(work),
+        "LC_ALL": "C.UTF-8",
+        "LD_LIBRARY_PATH": str(host.library.parent),
+        "PYINSTALLER_CONFIG_DIR": str(work / "config"),
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": f"{ROOT}:{tool.folder}",
+        "PYTHONPYCACHEPREFIX": str(store.root / "bytecode"),
+        "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH,
+    }
+    command = [
+        *(str(host.program), "-S", "-m", "PyInstaller", "--noconfirm", "--log-level=WARN"),
+        *("--distpath", str(folder), "--workpath", str(work), str(SPEC), "--", str(folder / "plan.json")),
+    ]
+    done = subprocess.run(
+        command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode != 0:
+        said = "\n".join(f"  {line}" for line in done.stdout.decode(errors="replace").splitlines()[-TOLD_LINES:])
+        raise BuildFailed(f"PyInstaller made no bundle (exit {done.returncode}):\n{said}")
+
+
+def _checked(folder: Path, python: SharedPython) -> str:
+    """What the bundle asks of a system, in a line. Raises `BuildFailed`."""
+    arch = python.target.architecture
+    try:
+        for form in (ONEDIR, INSIDE):
+            passed = gate.check(dict(_files(folder / form)), arch, GLIBC)
+        gate.check({ONEFILE: (folder / ONEFILE).read_bytes()}, arch, GLIBC)
+    except gate.Refused as why:
+        raise BuildFailed(f"the bundle that PyInstaller made does not run everywhere on {arch}:\n{why}") from why
+    return str(passed)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            yield str(path.relative_to(folder)), path.read_bytes()
+
+
+def _onefile(bundle: Path, archived: Mapping[str, bytes], file: Path) -> None:
+    shutil.copyfile(bundle / ONEFILE, file)
+    frozen.archive(file, archived)
+    file.chmod(0o755)
+
+
+def _onedir(bundle: Path, archived: Mapping[str, bytes], file: Path) -> None:
+    """A tar file whose bytes depend on nothing else; everything in it is below one folder."""
+    folder = bundle / ONEDIR
+    with tempfile.TemporaryDirectory() as scratch:
+        program = Path(scratch) / PROGRAM
+        shutil.copyfile(folder / PROGRAM, program)
+        frozen.archive(program, archived)
+        with (
+            file.open("wb") as output,
+            gzip.GzipFile("", "wb", fileobj=output, mtime=0) as zipped,
+            tarfile.open(fileobj=zipped, mode="w") as tar,
+        ):
+            for path in sorted(folder.rglob("*")):
+                source = program if path == folder / PROGRAM else path
+                entry = tar.gettarinfo(source, f"{PROGRAM}/{path.relative_to(folder)}")
+                entry.uid = entry.gid = 0
+                entry.uname = entry.gname = "root"
+                entry.mtime = int(SOURCE_DATE_EPOCH)
+                entry.mode = 0o755 if entry.isdir() or source == program else 0o644
+                if entry.isreg():
+                    with source.open("rb") as content:
+                        tar.addfile(entry, content)
+                else:
+                    tar.addfile(entry)
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path

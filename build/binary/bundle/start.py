@@ -1,0 +1,5 @@
+"""Where a bundle begins. PyInstaller runs it as ``__main__``."""
+
+from moltbot_edge.__main__ import main
+
+main()
