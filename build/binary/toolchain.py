@@ -53,8 +53,11 @@ class Target:
 
     @property
     def compile_flags(self) -> tuple[str, ...]:
-        """For every object. The static file has a fixed address: to relocate it would cost memory at each start."""
-        position = ("-fno-pic", "-fno-pie") if self.static else ("-fPIC",)
+        """For every object. The static file has a fixed address: to relocate it would cost memory at each start.
+
+        In a shared one a library's names are its own: another module may bring another copy of that library.
+        """
+        position = ("-fno-pic", "-fno-pie") if self.static else ("-fPIC", "-fvisibility=hidden")
         return ("-g0", *position, "-ffunction-sections", "-fdata-sections")
 
     @property

@@ -1,4 +1,4 @@
-"""``scripts/build --with pyinstaller``: CPython's shared library and everything's bytecode, as one file and a folder."""
+"""``scripts/build --with pyinstaller``: CPython's shared library and all bytecode, as one file and as a folder."""
 
 from __future__ import annotations
 
