@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
 from uvicorn.server import ServerState
 
 from moltbot_edge.config.catalog import catalog_of, engines_of
@@ -158,7 +157,7 @@ def assemble(
     states: list[ServerState] = []
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan() -> AsyncIterator[None]:
         async with supervisor:
             yield
             upstreams.close()  # an engine that works for nobody any more ends sooner

@@ -3,6 +3,7 @@
 connection  one caller's connection, in the place of uvicorn's own protocol: bounded, one write per event
 call        one request on it, and its reply
 app         path -> endpoint, nothing between the two
+reading     endpoints that only tell something
 chat        the model endpoints: key, body, head, then the gateway
 models      what there is
 status      health, readiness, metrics

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
 
 from moltbot_edge.core.catalog import Catalog
 from moltbot_edge.core.errors import UnknownModel
 from moltbot_edge.server.auth import Auth
+from moltbot_edge.server.connection import Scope
+from moltbot_edge.server.reading import Told
+
+ONE = "/v1/models/"  # a model's name follows, which may hold slashes
 
 
 class ModelsEndpoint:
@@ -21,23 +23,19 @@ class ModelsEndpoint:
         self._auth = auth
         self._since = since
 
-    async def all(self, request: Request) -> Response:
-        holder = self._auth.holder(request.headers.raw)
+    def all(self, scope: Scope) -> Told:
+        holder = self._auth.holder(scope["headers"])
         models = [self._model(name) for name in self._catalog.names(holder.models)]
-        return _json({"object": "list", "data": models})
+        return Told(msgspec.json.encode({"object": "list", "data": models}))
 
-    async def one(self, request: Request) -> Response:
+    def one(self, scope: Scope) -> Told:
         """Raises `UnknownModel`, also for a model that exists and is not this key's to use."""
-        holder = self._auth.holder(request.headers.raw)
-        name = request.path_params["name"]
+        holder = self._auth.holder(scope["headers"])
+        name = scope["path"].removeprefix(ONE)
         names = self._catalog.names(holder.models)
         if name not in names:
             raise UnknownModel(f"no model named {name!r}; there is: {', '.join(names) or 'none'}", param="model")
-        return _json(self._model(name))
+        return Told(msgspec.json.encode(self._model(name)))
 
     def _model(self, name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": self._since, "owned_by": "moltbot-edge"}
-
-
-def _json(value: Any) -> Response:
-    return Response(msgspec.json.encode(value), media_type="application/json")

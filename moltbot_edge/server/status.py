@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
 
 from moltbot_edge import __version__
 from moltbot_edge.core.catalog import Catalog
 from moltbot_edge.metrics import exposition, process
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.server.auth import Auth
+from moltbot_edge.server.connection import Scope
 from moltbot_edge.server.limits import BodyBudget
+from moltbot_edge.server.reading import Told
 from moltbot_edge.upstream.chat import Upstreams
 
 
@@ -39,20 +39,20 @@ class StatusEndpoints:
         self._connections = connections
         metrics.build_info.cell(__version__).set(1)
 
-    async def health(self, request: Request) -> Response:
-        return Response(b'{"status":"ok"}', media_type="application/json")
+    def health(self, scope: Scope) -> Told:
+        return Told(b'{"status":"ok"}')
 
-    async def ready(self, request: Request) -> Response:
+    def ready(self, scope: Scope) -> Told:
         """503 while there is no model to answer with."""
         models = len(self._catalog.routes)
         said = {"status": "ready" if models else "no models", "models": models}
-        return Response(msgspec.json.encode(said), 200 if models else 503, media_type="application/json")
+        return Told(msgspec.json.encode(said), 200 if models else 503)
 
-    async def metrics(self, request: Request) -> Response:
-        self._auth.holder(request.headers.raw)
+    def metrics(self, scope: Scope) -> Told:
+        self._auth.holder(scope["headers"])
         self._read_gauges()
         text = b"".join(exposition.pieces(self._metrics.families()))
-        return Response(text, headers={"content-type": exposition.CONTENT_TYPE.decode()})
+        return Told(text, kind=exposition.CONTENT_TYPE)
 
     def _read_gauges(self) -> None:
         metrics = self._metrics

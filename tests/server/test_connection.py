@@ -11,10 +11,10 @@ import pytest
 from harness import Gateway, config, serving
 from raw_caller import CHAT, QUESTION, Answer, Caller, Cut, request
 from scripted_upstream import DONE, answers, completion, delta, hangs, says, streams, upstream
-from starlette.requests import Request
 
 from moltbot_edge.config.schema import Config
 from moltbot_edge.server import connection
+from moltbot_edge.server.connection import Scope
 from moltbot_edge.server.status import StatusEndpoints
 
 pytestmark = pytest.mark.anyio
@@ -332,7 +332,7 @@ async def test_a_connection_is_good_for_more_after_an_error() -> None:
 
 
 async def test_a_fault_of_ours_is_logged_and_the_next_request_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(self: StatusEndpoints, request: Request) -> None:
+    def broken(self: StatusEndpoints, scope: Scope) -> None:
         raise ZeroDivisionError("a fault")
 
     monkeypatch.setattr(StatusEndpoints, "ready", broken)
