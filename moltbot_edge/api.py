@@ -28,7 +28,7 @@ from msgspec import Meta, Struct, field
 
 from moltbot_edge.core import sse
 from moltbot_edge.core.catalog import Deployment, Upstream
-from moltbot_edge.core.dialect import Dialect, ReplyReader
+from moltbot_edge.core.dialect import Dialect, ReplyObserver, ReplyReader
 from moltbot_edge.core.errors import (
     BodyTooLarge,
     CallerError,
@@ -54,6 +54,7 @@ from moltbot_edge.core.events import Outcome, Timings, Usage
 from moltbot_edge.core.prompt import Prompt
 from moltbot_edge.core.routing import Candidate, Choice, Policy, RouteQuery
 from moltbot_edge.core.scoreboard import Standing
+from moltbot_edge.core.verdict import Impression
 from moltbot_edge.kernel.marks import mark
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "EngineFailed",
     "Forbidden",
     "GatewayError",
+    "Impression",
     "InvalidReply",
     "InvalidRequest",
     "Meta",
@@ -75,6 +77,7 @@ __all__ = [
     "Overloaded",
     "Policy",
     "Prompt",
+    "ReplyObserver",
     "ReplyReader",
     "RequestTimeout",
     "RouteQuery",

@@ -8,6 +8,7 @@ from typing import Protocol
 from moltbot_edge.core.errors import GatewayError
 from moltbot_edge.core.events import Timings, Usage
 from moltbot_edge.core.prompt import Prompt
+from moltbot_edge.core.verdict import Impression
 
 
 class ReplyReader(Protocol):
@@ -22,6 +23,21 @@ class ReplyReader(Protocol):
 
     def end(self) -> None:
         """All of a whole reply has been fed."""
+        ...
+
+
+class ReplyObserver(Protocol):
+    """Follows one reply as a `ReplyReader` does, and looks closer: only where somebody learns from it.
+
+    *reply_id* is the upstream's, as far as one was said.
+    """
+
+    reply_id: str | None
+
+    def feed(self, data: bytes) -> None: ...
+
+    def impression(self) -> Impression | None:
+        """Of all that was fed; None of what is no chat, or too large to be judged."""
         ...
 
 
@@ -40,6 +56,8 @@ class Dialect(Protocol):
         ...
 
     def reader(self, streamed: bool) -> ReplyReader: ...
+
+    def observer(self, streamed: bool) -> ReplyObserver: ...
 
     def error(self, error: GatewayError) -> bytes:
         """The error object of a whole reply."""

@@ -20,7 +20,8 @@ _MARKED = re.compile(
 class Prompt(msgspec.Struct, frozen=True):
     """*text* is the last question, *before* the one before it, each up to `READ_CHARS` and without what programs add.
 
-    *chars* is the length of the whole question, *turns* counts the questions, *messages* whatever was said.
+    *chars* is the length of the whole question, *turns* counts the questions, *messages* whatever was said. *limited*:
+    the caller wants no more than so many tokens.
     """
 
     text: str = ""
@@ -30,6 +31,7 @@ class Prompt(msgspec.Struct, frozen=True):
     messages: int = 0
     tools: bool = False
     images: bool = False
+    limited: bool = False
 
 
 def own_words(text: str) -> tuple[str, int]:

@@ -2,4 +2,5 @@
 
 openai_chat    /v1/chat/completions and its neighbours: completions, embeddings, rerank
 openai_prompt  what such a request asks
+openai_reply   what the form of such a reply shows
 """

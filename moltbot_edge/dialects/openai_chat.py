@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from moltbot_edge.api import GatewayError, Prompt, ReplyReader, Timings, Usage, dialect
+from moltbot_edge.api import GatewayError, Prompt, ReplyObserver, ReplyReader, Timings, Usage, dialect
 from moltbot_edge.core import sse
-from moltbot_edge.dialects import openai_prompt
+from moltbot_edge.dialects import openai_prompt, openai_reply
 
 HELD_HEAD_BYTES = 4 * 1024  # llama-server's embeddings say their usage before the vectors
 HELD_TAIL_BYTES = 64 * 1024  # everyone else's usage comes last
@@ -162,6 +162,9 @@ class OpenAIChat:
 
     def reader(self, streamed: bool) -> ReplyReader:
         return StreamReader() if streamed else WholeReader()
+
+    def observer(self, streamed: bool) -> ReplyObserver:
+        return openai_reply.StreamObserver() if streamed else openai_reply.WholeObserver()
 
     def error(self, error: GatewayError) -> bytes:
         said = {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}

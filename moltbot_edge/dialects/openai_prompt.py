@@ -33,6 +33,8 @@ class _Asked(msgspec.Struct):
     query: msgspec.Raw = ABSENT
     tools: msgspec.Raw = ABSENT
     functions: msgspec.Raw = ABSENT
+    max_tokens: msgspec.Raw = ABSENT
+    max_completion_tokens: msgspec.Raw = ABSENT
 
 
 class _Part(msgspec.Struct):
@@ -55,10 +57,11 @@ def prompt(body: bytes | bytearray) -> Prompt:
         asked = _asked(body)
     except UNREADABLE:
         return Prompt()
+    limited = _holds(asked.max_tokens) or _holds(asked.max_completion_tokens)
     if asked.messages is None:
         whole = next((one for one in (asked.prompt, asked.input, asked.query) if _holds(one)), ABSENT)
         text, chars = _said(whole)
-        return Prompt(text, chars=chars, turns=1, messages=1)
+        return Prompt(text, chars=chars, turns=1, messages=1, limited=limited)
     questions = [message.content for message in asked.messages if message.role == "user"]
     text, chars = _said(questions[-1]) if questions else ("", 0)
     return Prompt(
@@ -69,6 +72,7 @@ def prompt(body: bytes | bytearray) -> Prompt:
         messages=len(asked.messages),
         tools=_holds(asked.tools) or _holds(asked.functions),
         images=_image(body) is not None,
+        limited=limited,
     )
 
 

@@ -72,6 +72,13 @@ def test_tools_and_images_are_noticed_wherever_they_stand() -> None:
     assert not asked(messages=[user('{"type": "image_url"}')]).images, "somebody talks about it"
 
 
+def test_a_limit_to_the_reply_is_noticed() -> None:
+    assert asked(messages=[user("x")], max_tokens=50).limited
+    assert asked(prompt="x", max_tokens=50).limited
+    assert asked(messages=[user("x")], max_completion_tokens=50).limited
+    assert not asked(messages=[user("x")], max_tokens=None).limited
+
+
 @pytest.mark.parametrize(
     ("body", "text"),
     [
