@@ -57,6 +57,8 @@ def _deployment(model: Model, stores: Sequence[Path], before: int) -> Deployment
         private=model.private,
         tools=model.tools,
         images=model.images,
+        price_input_per_mtok=model.price_input_per_mtok,
+        price_output_per_mtok=model.price_output_per_mtok,
     )
 
 

@@ -19,6 +19,7 @@ Seconds = Annotated[float, Meta(gt=0)]
 Bytes = Annotated[int, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 Weight = Annotated[float, Meta(gt=0, description="share of the requests among deployments of one name")]
+Price = Annotated[float, Meta(ge=0)]
 # Relative to the file that says so: a service's working directory is nobody's choice.
 PathText = Annotated[str, Meta(min_length=1, extra={"holds": "path"})]
 # A name to be found on PATH, or a path.
@@ -82,6 +83,10 @@ class Model(Section, frozen=True):
     tools: Annotated[bool, Meta(description="whether it takes tool calls; not said: it is tried")] | None = None
     images: Annotated[bool, Meta(description="whether it takes images; not said: it is tried")] | None = None
     private: Annotated[bool, Meta(description="never hedged or failed over off the LAN")] = False
+    price_input_per_mtok: Annotated[
+        Price, Meta(description="of a million tokens of a prompt, in the same money for all models; for `cheapest`")
+    ] = 0.0
+    price_output_per_mtok: Annotated[Price, Meta(description="of a million tokens of a reply")] = 0.0
     engine_args: Annotated[list[str], Meta(description="llama-server flags of this model, after the profile's")] = (
         field(default_factory=list)
     )
@@ -99,7 +104,7 @@ class Router(Section, frozen=True):
     """How a deployment is chosen where an alias does not say."""
 
     policy: Annotated[str, Meta(description="what puts deployments in order; MODEL_ROUTER in the environment")] = (
-        "weighted"
+        "fastest"
     )
     # The first and two more: a third box rarely knows what two did not, and the caller is waiting.
     attempts: Annotated[int, Meta(ge=1, le=10, description="deployments asked for one request, the first included")] = 3

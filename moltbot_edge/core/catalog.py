@@ -33,7 +33,7 @@ class Deployment(msgspec.Struct, frozen=True):
     """One model as served by one upstream. *model* is the upstream's own name for it.
 
     *registry_name* is the configuration's name, which several may share; None where it is *name* itself. *tools* and
-    *images* say whether it takes them, None where nobody said.
+    *images* say whether it takes them, None where nobody said. Prices are for a million tokens, in one money for all.
     """
 
     name: str
@@ -45,6 +45,8 @@ class Deployment(msgspec.Struct, frozen=True):
     registry_name: str | None = None
     tools: bool | None = None
     images: bool | None = None
+    price_input_per_mtok: float = 0.0
+    price_output_per_mtok: float = 0.0
 
     @property
     def shared_name(self) -> str:

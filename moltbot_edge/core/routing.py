@@ -9,6 +9,7 @@ import msgspec
 
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.experience import Tallies, nothing
+from moltbot_edge.core.prefixes import opening
 from moltbot_edge.core.prompt import Prompt
 from moltbot_edge.core.scoreboard import Standing
 
@@ -30,12 +31,23 @@ class Candidate(msgspec.Struct, frozen=True):
 
         None where nothing has been learned yet.
         """
-        speed = self.standing.speed
-        if not speed.known:
+        standing = self.standing
+        if not standing.speed.known:
             return None
-        prompt_tokens = query.prompt_tokens if self.prompt_tokens is None else self.prompt_tokens
-        read = prompt_tokens - self.cached_tokens
-        return self.standing.wait_s(query.now) + speed.first_token_s(read if read > 1.0 else 1.0, query.now)
+        return standing.wait_s(query.now) + standing.speed.first_token_s(self._to_read(query), query.now)
+
+    def alone_s(self, query: RouteQuery) -> float | None:
+        """What a whole reply will take, with no other request in the way."""
+        speed = self.standing.speed
+        return speed.first_token_s(self._to_read(query), query.now) + speed.reply_s if speed.known else None
+
+    def tokens(self, query: RouteQuery) -> float:
+        """Of the prompt, as this model counts."""
+        return query.prompt_tokens if self.prompt_tokens is None else self.prompt_tokens
+
+    def _to_read(self, query: RouteQuery) -> float:
+        read = self.tokens(query) - self.cached_tokens
+        return read if read > 1.0 else 1.0
 
 
 class RouteQuery(msgspec.Struct, frozen=True):
@@ -58,6 +70,10 @@ class RouteQuery(msgspec.Struct, frozen=True):
     now: float = 0.0
     deployments: Sequence[Deployment] = ()
     tallies: Tallies = nothing
+
+    def opening(self) -> bytes:
+        """What begins a conversation, system prompt and first question: the same in each of its requests."""
+        return opening(self.body)
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -105,4 +121,4 @@ def _fits(candidate: Candidate, query: RouteQuery) -> bool:
     context = candidate.deployment.context_tokens
     if context is None:
         return True
-    return (query.prompt_tokens if candidate.prompt_tokens is None else candidate.prompt_tokens) <= context
+    return candidate.tokens(query) <= context

@@ -15,6 +15,7 @@ from moltbot_edge.core.speed import Sent, Speed
 COOLDOWN_S = 5.0  # after a failure to answer at all; long enough to spare callers, short enough to notice a restart
 LONGEST_COOLDOWN_S = 300.0  # a cloud's Retry-After may say an hour; its quota page may say otherwise
 JUDGED = 0.3  # the share of the last outcome in the error rate: three failures in a row make it two thirds
+LEAST_SUCCESS = 0.02  # who always fails is a last resort and not an impossible one
 FORGET_S = 60.0  # an error rate falls to a third in so long, so that who has failed is tried again
 
 # Rates hold for minutes. On a fast upstream thousands of outcomes a second would teach them no better, and learning
@@ -59,8 +60,10 @@ class Standing(msgspec.Struct, frozen=True):
         return self.queue_s(now) * self.speed.crowding if self.in_flight else 0.0
 
     def success(self, now: float) -> float:
-        """The share of requests that it answers, from 0 to 1; 1 while nothing else is known."""
-        return 1.0 - self.failing * math.exp((self.judged_at - now) / FORGET_S) if self.failing else 1.0
+        """The share of requests that it answers, up to 1, and 1 while nothing else is known. Never 0."""
+        if not self.failing:
+            return 1.0
+        return max(1.0 - self.failing * math.exp((self.judged_at - now) / FORGET_S), LEAST_SUCCESS)
 
     def started(self, sent: Sent, now: float) -> Standing:
         return Standing(

@@ -33,7 +33,12 @@ KINDS: Mapping[str, type | None] = {
 BUILTINS: Mapping[str, Mapping[str, str]] = {
     "policy": {
         "complexity": "moltbot_edge.policies.complexity",
+        "cheapest": "moltbot_edge.policies.cheapest",
+        "fastest": "moltbot_edge.policies.fastest",
+        "least-busy": "moltbot_edge.policies.least_busy",
+        "priority": "moltbot_edge.policies.priority",
         "round-robin": "moltbot_edge.policies.round_robin",
+        "sticky": "moltbot_edge.policies.sticky",
         "weighted": "moltbot_edge.policies.weighted",
     },
     "dialect": {

@@ -43,7 +43,7 @@ def test_an_alias_has_the_deployments_of_its_models_and_its_own_policy() -> None
     assert list(routes) == ["small", "large", "gpt-4o-mini", "any"]
     assert routes["gpt-4o-mini"].deployments == routes["small"].deployments
     assert [one.model for one in routes["any"].deployments] == ["small", "large"]
-    assert (routes["any"].policy, routes["small"].policy) == ("round-robin", "weighted")
+    assert (routes["any"].policy, routes["small"].policy) == ("round-robin", "fastest")
 
 
 def test_files_found_are_served_unless_the_registry_has_them(tmp_path: Path) -> None:

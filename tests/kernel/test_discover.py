@@ -74,7 +74,7 @@ def test_files_of_one_name_in_two_folders_are_two_modules(folder: Path, tmp_path
 
 
 def test_what_a_file_imports_from_elsewhere_is_not_its_own(folder: Path) -> None:
-    source = "from moltbot_edge.policies.weighted import weighted\n" + BACKWARDS.format(name="own")
+    source = "from moltbot_edge.policies.weighted import Weighted\n" + BACKWARDS.format(name="own")
     put(folder, "own.py", source)
     assert names(in_folder(folder)) == ["own"]
 

@@ -22,7 +22,7 @@ from moltbot_edge.kernel.registry import (
     WrongOptions,
     members,
 )
-from moltbot_edge.policies.weighted import weighted
+from moltbot_edge.policies.weighted import Weighted
 
 
 class Chosen(Struct, frozen=True):
@@ -73,7 +73,7 @@ print(json.dumps([names, before, after, "importlib.metadata" in sys.modules]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     names, before, after, metadata = json.loads(done.stdout)
-    assert names == ["complexity", "round-robin", "weighted"]
+    assert names == sorted(BUILTINS["policy"])
     assert before == []
     assert after == ["moltbot_edge.policies.round_robin"]
     assert not metadata
@@ -84,7 +84,8 @@ def test_an_unknown_name_is_told_what_there_is() -> None:
     with pytest.raises(UnknownPlugin) as raised:
         registry.get("policy", "wieghted")
     assert str(raised.value) == (
-        "no policy named 'wieghted' (did you mean 'weighted'?); there is: complexity, idle-first, round-robin, weighted"
+        "no policy named 'wieghted' (did you mean 'weighted'?); there is: "
+        + ", ".join(sorted([*BUILTINS["policy"], "idle-first"]))
     )
     with pytest.raises(UnknownPlugin, match="no store named 'disk'; there is: none"):
         registry.get("store", "disk")
@@ -99,9 +100,9 @@ def test_a_users_plug_in_takes_the_place_of_a_built_in_and_the_log_says_so(caplo
     with caplog.at_level(logging.INFO):
         registry = Registry([a_policy("weighted")])
     assert registry.get("policy", "weighted") is backwards
-    assert registry.names("policy") == ["complexity", "round-robin", "weighted"]
+    assert registry.names("policy") == sorted(BUILTINS["policy"])
     assert caplog.messages == ["the policy 'weighted' of /plugins/own.py replaces the built-in one"]
-    assert Registry().get("policy", "weighted") is weighted
+    assert Registry().get("policy", "weighted") is Weighted
 
 
 def test_two_plug_ins_of_one_name_are_an_error_that_names_both() -> None:
