@@ -157,8 +157,7 @@ def host_python(store: Store) -> Path:
 
 
 def python(store: Store, target: Target) -> Python:
-    if not target.static:
-        raise NotImplementedError(f"{target.triple}: only the static interpreter is written")
+    """The interpreter as archives for a static *target*; what loads shared objects is built elsewhere (`bundle`)."""
     pin, source = Shelf(store).debian("python3.13")
     libraries = (openssl(store, target), sqlite(store, target), zlib(store, target))
     toolset = tools(store, target)

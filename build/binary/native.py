@@ -18,12 +18,11 @@ from build.binary.toolchain import ARCHITECTURES, Target
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m build.binary.native", description=__doc__)
     parser.add_argument("--arch", choices=ARCHITECTURES, required=True)
-    parser.add_argument("--libc", default="musl", help="musl, or gnu.VERSION of the oldest glibc to run on")
     options = parser.parse_args()
     store, begun = Store(), time.monotonic()
     try:
         print(host_python(store))
-        interpreter = python(store, Target(options.arch, options.libc))
+        interpreter = python(store, Target(options.arch))
         for path in (*interpreter.archives, interpreter.allocator, *objects(store, interpreter)):
             print(path)
     except BuildFailed as failure:
