@@ -136,7 +136,20 @@ X86_EXACT: Final[Mapping[str, str]] = {
 X86_BASELINE_V: Final = frozenset({"verr", "verw"})
 
 # Functions that are called only after a look at the processor: a pattern of their names, and who looks.
-DISPATCHED: Final[Mapping[str, Mapping[str, str]]] = {"aarch64": {}, "x86_64": {}}
+OPENSSL_ASKS: Final = "OpenSSL, crypto/armcap.c: OPENSSL_armcap_P, from getauxval(AT_HWCAP)"
+DISPATCHED: Final[Mapping[str, Mapping[str, str]]] = {
+    "aarch64": {
+        r"aes_v8_\w+": OPENSSL_ASKS,
+        r"(unroll8_eor3_)?aes_gcm_(enc|dec)_\d+_kernel": OPENSSL_ASKS,
+        r"gcm_\w+_v8(_4x)?": OPENSSL_ASKS,
+        r"sha\d+_block_armv8": OPENSSL_ASKS,
+        r"KeccakF1600_ce": OPENSSL_ASKS,
+        r"ChaCha20_ctr32_sve": OPENSSL_ASKS,
+        r"OPENSSL_rndr(rs)?_asm": OPENSSL_ASKS,
+        r"_armv8_\w+_probe": "OpenSSL, crypto/armcap.c: tried under a handler of SIGILL, and only without getauxval",
+    },
+    "x86_64": {},
+}
 
 
 def newer(elf: Elf) -> dict[str, set[str]]:
