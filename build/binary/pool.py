@@ -95,15 +95,20 @@ def machine_pool(folder: Path, environment: Mapping[str, str] = os.environ) -> P
             raise BuildFailed(f"no {program} here; the sources are Debian's signed packages: apt-get install {package}")
     if not KEYRING.exists():
         raise BuildFailed(f"no {KEYRING}, which the sources are checked with: apt-get install debian-archive-keyring")
+    return Pool(folder, _lines(*machine_archives(environment)))
+
+
+def machine_archives(environment: Mapping[str, str] = os.environ) -> tuple[str, str | None]:
+    """The addresses of Debian's archive and of its security archive, if this machine uses one. Raises `BuildFailed`."""
     if named := environment.get(MIRROR_VARIABLE):
-        return Pool(folder, _lines(named.rstrip("/"), None))
+        return named.rstrip("/"), None
     main, security = _archives(_index_targets())
     if main is None:
         raise BuildFailed(
             f"this machine's apt is not set up for a Debian archive; name one: {MIRROR_VARIABLE}=URL, "
             "the folder that holds dists/ and pool/"
         )
-    return Pool(folder, _lines(main, security))
+    return main, security
 
 
 def newer(version: str, than: str) -> bool:

@@ -86,14 +86,14 @@ class Caller:
             connection.close()
 
 
-def configuration(secret: str, upstream_port: int) -> str:
-    """``moltbot.yaml`` of a gateway on the board."""
+def configuration(secret: str, upstream_port: int, upstream_host: str = HOST_IN_GUEST) -> str:
+    """``moltbot.yaml`` of a gateway on the board, which sees this machine as *upstream_host*."""
     key = hashlib.sha256(secret.encode()).hexdigest()
     return f"""\
 server: {{host: 0.0.0.0, port: {SERVED_PORT}}}
 model_registry:
   - name: {MODEL}
-    endpoint: http://{HOST_IN_GUEST}:{upstream_port}/v1
+    endpoint: http://{upstream_host}:{upstream_port}/v1
     type: openai-chat
 keys:
   - {{name: host, hash: "sha256:{key}"}}

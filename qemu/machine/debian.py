@@ -1,8 +1,8 @@
 """Packages of Debian for another architecture, brought by this machine's own apt with a state of its own.
 
 apt checks signatures and hashes as ever; nothing is installed here, and no maintainer script ever runs. The mirror is
-the one that this machine uses already, or ``$MOLTBOT_EDGE_DEBIAN_MIRROR``. What was brought stays in the build's
-cache, outside the checkout, and is used from then on without asking the network. Source: apt.conf(5), apt-get(8).
+the build's. What was brought stays in the build's cache, outside the checkout, and is used from then on without asking
+the network. Source: apt.conf(5), apt-get(8).
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from typing import Final
 
 from supply.shelf import incoming, locked, put
 
+from build.binary.pool import KEYRING, machine_archives
+from build.binary.store import BuildFailed, cache_folder
+
 from .verdict import Failed, Log
 
-KEYRING: Final = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # Tool -> Debian's package with it.
 TOOLS: Final[Mapping[str, str]] = {
     "apt-get": "apt",
@@ -50,11 +52,9 @@ def require(*tools: str) -> None:
         raise Failed(f"tools are missing here: sudo apt install {' '.join(missing)}")
 
 
-def cache(environment: Mapping[str, str] = os.environ) -> Path:
+def cache() -> Path:
     """Where downloads stay: beside the build's own steps."""
-    if named := environment.get("MOLTBOT_EDGE_BUILD_CACHE"):
-        return Path(named).expanduser() / "qemu"
-    return Path(environment.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "moltbot-edge/build/qemu"
+    return cache_folder() / "qemu"
 
 
 def exact_kernel(control: str) -> str:
@@ -124,7 +124,11 @@ class Suite:
         state = self._state
         (state / "lists/partial").mkdir(parents=True, exist_ok=True)
         (state / "status").touch()  # a machine with nothing installed
-        line = f"deb [arch={self.architecture} signed-by={KEYRING}] {mirror()} {self.name} main\n"
+        try:
+            archive, _ = machine_archives()
+        except BuildFailed as error:
+            raise Failed(str(error)) from error
+        line = f"deb [arch={self.architecture} signed-by={KEYRING}] {archive} {self.name} main\n"
         (state / "sources.list").write_text(line)
         self._apt("apt-get", "update")
 
@@ -150,22 +154,6 @@ class Suite:
         ]
         line = [command, "--quiet=2", *(f"-o{option}" for option in given), *words]
         return output(line, self.log, APT_S, folder)
-
-
-def mirror(environment: Mapping[str, str] = os.environ) -> str:
-    """The address of Debian's archive, as this machine knows it."""
-    if named := environment.get("MOLTBOT_EDGE_DEBIAN_MIRROR"):
-        return named
-    question = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(LABEL)", "Origin: Debian", "Created-By: Packages"]
-    listed = subprocess.run(question, capture_output=True, text=True, timeout=60, check=False).stdout
-    # The security archive is another, with a label of its own.
-    found = [line.split()[0] for line in listed.splitlines() if line.endswith(" Debian")]
-    if not found:
-        raise Failed(
-            "apt on this machine knows no mirror of Debian: run apt-get update, or on another distribution name one "
-            "in MOLTBOT_EDGE_DEBIAN_MIRROR"
-        )
-    return found[0]
 
 
 def unpacked(package: Path, folder: Path, wanted: Callable[[str], bool]) -> None:

@@ -54,12 +54,12 @@ def run(trial: Trial, log: Log) -> str:
 
             log.say("installing the service")
             installed = board.console.told("install", WORD_S)
-            log.figures(report.start(installed))
+            log.figures(report.start(installed) | {"exposure": _exposure(installed["exposure"])})
             if installed["enabled"] != "enabled":
                 raise Failed(f"the service is {installed['enabled']!r} and not enabled")
             caller.asks(board.port, log, HOST_S)
             looked = board.console.told("look", WORD_S)
-            _in_force(looked)
+            in_force(looked)
             log.figures(report.memory(looked, "after requests") | _of_the_service(looked))
             log.figures(report.available(looked, booted["available-before-kb"]))
 
@@ -81,13 +81,18 @@ def run(trial: Trial, log: Log) -> str:
     return f"installed, served after {report.start_s(installed):.2f} s, restarted after a kill, stopped"
 
 
-def _in_force(values: Mapping[str, str]) -> None:
+def in_force(values: Mapping[str, str]) -> None:
     """The hardening that the unit asks for is there, and it does not run as root."""
     wrong = {name: values.get(name) for name, value in IN_FORCE.items() if values.get(name) != value}
     if wrong or values.get("Uid") == "0":
         raise Failed(f"the unit's hardening is not in force: {wrong or 'it runs as root'}")
     if values.get("owner") != "moltbot:moltbot 750":
         raise Failed(f"/var/lib/moltbot/models is {values.get('owner')}")
+
+
+def _exposure(said: str) -> str:
+    """Of "Overall exposure level for UNIT: 1.9 OK" what follows the unit: 0 is none, 10 is all."""
+    return f"{said.rpartition(': ')[2].partition(' ')[0]} of 10, says systemd-analyze security"
 
 
 def _of_the_service(values: Mapping[str, str]) -> dict[str, str]:

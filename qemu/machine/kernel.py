@@ -6,6 +6,7 @@ Debian's arm64 kernels have virtio and ext4 as modules. Which a module needs fir
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 import re
 import shutil
@@ -72,7 +73,9 @@ def kernel(name: str, log: Log, fresh: bool = False) -> Kernel:
         raise Failed(f"no kernel is called {name!r}: {', '.join(NAMED)}, or the path of a .deb or of an image")
     if path.suffix != ".deb":
         return Kernel(path)
-    return _of_package(path, path.with_suffix(".unpacked"))
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return _of_package(path, cache() / f"kernel-{digest[:12]}")
 
 
 def loading_order(wanted: Iterable[str], module: Callable[[str], bytes | None]) -> list[tuple[str, bytes]]:

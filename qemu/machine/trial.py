@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-from .verdict import Failed, Log, Verdict, opened
+from .verdict import LOGS, Failed, Log, Verdict, opened
 
 EM_AARCH64: Final = 183  # elf(5)
 
@@ -25,7 +25,7 @@ class Trial:
 
 def judged(name: str, trial: Trial, run: Callable[[Trial, Log], str], limit_s: float) -> tuple[Verdict, Path]:
     """Run it: its verdict, and its log. Signals that end a process end it with a verdict too."""
-    with opened(name) as log:
+    with opened(name, LOGS) as log:
         log.line(f"file: {trial.file}")
         try:
             with _bounded(limit_s):

@@ -39,9 +39,11 @@ installed() {
   step systemd-sysusers
   step install -D -m 640 -g moltbot moltbot.yaml /etc/moltbot/moltbot.yaml
   step systemctl daemon-reload
+  step systemd-analyze verify "$service"
   step systemctl enable --now --no-block "$service"
   served
   say enabled "$(systemctl is-enabled "$service")"
+  say exposure "$(systemd-analyze security --offline=true --no-pager "/etc/systemd/system/$service" | tail -n1)"
 }
 
 looked_at() {
