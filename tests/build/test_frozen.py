@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import marshal
 import os
 import subprocess
@@ -142,8 +141,3 @@ def test_an_archive_after_the_executable_is_read_where_it_lies_and_is_the_same_e
     with zipfile.ZipFile(executable) as read:
         assert read.testzip() is None
         assert read.read("licences/x.txt") == files["licences/x.txt"]
-
-
-def test_the_report_of_a_freeze_is_what_the_sbom_is_made_from() -> None:
-    row = frozen.Row("json", "cpython", 0, 1, True)
-    assert json.loads(json.dumps(frozen.asdict(row)))["origin"] == "cpython"

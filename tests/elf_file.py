@@ -33,14 +33,14 @@ def elf_file(
     section_names = b"\0.text\0.symtab\0.strtab\0.shstrtab\0"
     at = 64 + 56 * len(segments)
     sections, body = [bytes(64)], b""
-    for name, kind, flags, address, data, link in (
+    for section, kind, flags, address, data, link in (
         (b".text", 1, 6, BASE, code, 0),
         (b".symtab", 2, 0, 0, symbols, 3),
         (b".strtab", 3, 0, 0, names, 0),
         (b".shstrtab", 3, 0, 0, section_names, 0),
     ):
         offset = at + len(body)
-        where = section_names.index(name + b"\0")
+        where = section_names.index(section + b"\0")
         sections.append(struct.pack("<IIQQQQIIQQ", where, kind, flags, address, offset, len(data), link, 0, 1, 0))
         body += data
     header = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack(
