@@ -8,6 +8,7 @@ from typing import Final
 
 from . import report
 from .caller import Caller, configuration
+from .debian import require
 from .emulator import Board, running
 from .initramfs import busybox, initramfs
 from .kernel import NAMED, NETWORK, OTHER_CPU, kernel
@@ -22,6 +23,7 @@ HOST_S: Final = 60.0
 
 def run(trial: Trial, log: Log) -> str:
     """What the verdict says when all went well. Raises `Failed`."""
+    require("apt-get", "dpkg-deb", "qemu-system-aarch64", "setpriv")
     named = NAMED.get(trial.kernel)
     cpu = trial.cpu or (named.cpu if named is not None else OTHER_CPU)
     found = kernel(trial.kernel, log, trial.fresh)

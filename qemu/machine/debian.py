@@ -34,7 +34,6 @@ TOOLS: Final[Mapping[str, str]] = {
     "mke2fs": "e2fsprogs",
     "fakeroot": "fakeroot",
     "setpriv": "util-linux",
-    "systemd-analyze": "systemd",
 }
 APT_S: Final = 900.0  # a kernel is 100 MB
 

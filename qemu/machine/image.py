@@ -14,7 +14,7 @@ from typing import Final
 
 from supply.shelf import incoming, locked, put
 
-from .debian import Suite, cache, output, require, unpacked
+from .debian import Suite, cache, output, unpacked
 from .verdict import Log
 
 SUITE: Final = "trixie"
@@ -36,7 +36,6 @@ def image(log: Log, fresh: bool = False) -> Path:
     place = packages / f"image-{recipe}.ext4"
     with locked(cache()):
         if not place.exists():
-            require("mke2fs", "dpkg-deb", *(() if os.geteuid() == 0 else ("fakeroot",)))
             log.say(f"making the disk of a Debian {SUITE}")
             with incoming(cache()) as folder:
                 tree = folder / "root"
@@ -44,13 +43,17 @@ def image(log: Log, fresh: bool = False) -> Path:
                     unpacked(package, tree, lambda name: not name.startswith(_UNWANTED))
                 _finish(tree)
                 made = folder / "image.ext4"
-                as_root = () if os.geteuid() == 0 else ("fakeroot", "--")
-                words = [*as_root, "mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", str(tree), str(made), SIZE]
+                words = [*image_tools(), "-q", "-t", "ext4", "-L", "root", "-d", str(tree), str(made), SIZE]
                 output(words, log, MKE2FS_S)
                 for older in packages.glob("image-*.ext4"):
                     older.unlink()
                 put(made, place)
     return place
+
+
+def image_tools() -> tuple[str, ...]:
+    """In the order in which one calls the other."""
+    return ("mke2fs",) if os.geteuid() == 0 else ("fakeroot", "mke2fs")
 
 
 def _order(package: Path) -> tuple[bool, str]:

@@ -9,8 +9,9 @@ from typing import Final
 
 from . import report
 from .caller import Caller, configuration
+from .debian import require
 from .emulator import Board, running
-from .image import image
+from .image import image, image_tools
 from .initramfs import GUEST, busybox, initramfs
 from .kernel import DISK, NAMED, NETWORK, OTHER_CPU, kernel
 from .trial import Trial
@@ -33,6 +34,7 @@ IN_FORCE: Final[Mapping[str, str]] = {"NoNewPrivs": "1", "Seccomp": "2", "CapEff
 
 def run(trial: Trial, log: Log) -> str:
     """What the verdict says when all went well. Raises `Failed`."""
+    require("apt-get", "dpkg-deb", "qemu-system-aarch64", "setpriv", *image_tools())
     named = NAMED.get(trial.kernel)
     cpu = trial.cpu or (named.cpu if named is not None else OTHER_CPU)
     found = kernel(trial.kernel, log, trial.fresh)
