@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from moltbot_edge.api import Candidate, RouteQuery, Struct, policy
 
+DRAWN = 10  # places; no more are ever tried (`router.attempts`), and a draw among thousands takes its time
+
 
 @policy("weighted")
 class Weighted(Struct, frozen=True):
@@ -24,7 +26,7 @@ class Weighted(Struct, frozen=True):
         rest = list(zip(self.weights(candidates, query), candidates, strict=True))
         order: list[Candidate] = []
         chance = query.chance
-        while len(rest) > 1:
+        while len(rest) > 1 and len(order) < DRAWN:
             point = chance * sum(weight for weight, _ in rest)
             place = 0
             while point >= (share := rest[place][0]) and place < len(rest) - 1:
@@ -32,7 +34,8 @@ class Weighted(Struct, frozen=True):
                 place += 1
             chance = min(point / share, 1.0)  # rounding may carry the point just past the end
             order.append(rest.pop(place)[1])
-        return [*order, rest[0][1]]
+        rest.sort(key=lambda one: -one[0])
+        return [*order, *(candidate for _, candidate in rest)]
 
     def weights(self, candidates: Sequence[Candidate], query: RouteQuery) -> list[float]:
         """The configured weight, times the deployment's speed beside the others' mean, times its success.

@@ -4,5 +4,6 @@
 its own. ``rounds`` takes the figures, with ``measure`` reading them from /proc and ``loadgen/`` (Go) making the load.
 ``table`` turns samples into text and knows nothing of the rest. How to read the result: docs/benchmark.md.
 
-Standard library only: it also measures a built binary, on a machine that has nothing else.
+Standard library only: it also measures a built binary, on a machine that has nothing else. But for ``decisions``, which
+measures the router's policies by themselves.
 """

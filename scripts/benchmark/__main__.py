@@ -30,11 +30,17 @@ EXAMPLES = """\
   scripts/bench --only moltbot-edge,go     while working on the relay
   scripts/bench --json today.json          everything, with all samples in a file
   scripts/bench --forms                    source, static, PyInstaller, Nuitka: twenty starts of each
+  scripts/bench --decisions                what the router's policies cost, with 2 to 1,000 deployments: ten seconds
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
+    if options.decisions:
+        from . import decisions  # all else here runs without the gateway's modules
+
+        print(decisions.table())
+        return 0
     here_is = platform.machine()
     everything = forms(options.forms, here_is) if options.forms else (gateway(options.binary), *PEERS)
     chosen = _chosen(everything, options.only)
@@ -78,6 +84,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="FOLDER",
         help="no peers: this gateway from source and in each form that scripts/build left in FOLDER (dist)",
     )
+    which.add_argument("--decisions", action="store_true", help="no targets: what a decision of the router costs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
     for name, kind, meaning in (
         ("rounds", int, "turns that each target gets"),

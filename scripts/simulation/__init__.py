@@ -1,0 +1,7 @@
+"""Policies beside each other on fleets that are simulated, with the gateway's own scoreboard; no clock and no sockets.
+
+machine    one that answers requests one after another, as an engine on a small board does
+fleets     the four fleets, and what is asked of them
+course     one run: requests come, are routed, are answered, and taught by
+__main__   all runs with the recorded seeds, as one table
+"""

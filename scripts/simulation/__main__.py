@@ -1,0 +1,44 @@
+"""All runs with the recorded seeds, as one table on standard output."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Mapping
+
+from moltbot_edge.api import Policy
+from moltbot_edge.kernel.registry import Registry
+
+from .course import first_token_times, power_of_two
+from .fleets import FLEETS, Fleet
+
+SEEDS = range(1, 11)
+
+
+def policies() -> Mapping[str, Policy]:
+    registry = Registry()
+    built_in = {name: registry.build("policy", name) for name in ("fastest", "round-robin", "least-busy")}
+    return {**built_in, "power of two": power_of_two}
+
+
+def figures(fleet: Fleet, policy: Policy) -> tuple[float, float]:
+    """Mean and 99th percentile of the seconds to the first token, over all seeds' requests."""
+    times = [time for seed in SEEDS for time in first_token_times(fleet, policy, seed)]
+    return statistics.fmean(times), statistics.quantiles(times, n=100)[98]
+
+
+def main() -> int:
+    names = list(policies())
+    print("| fleet | " + " | ".join(names) + " |")
+    print("|---|" + "---|" * len(names))
+    for fleet in FLEETS.values():
+        row = []
+        for policy in policies().values():
+            mean, high = figures(fleet, policy)
+            row.append(f"{mean:.2f} / {high:.1f}")
+        print(f"| {fleet.name} | " + " | ".join(row) + " |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
