@@ -62,7 +62,10 @@ def in_folder(folder: Path) -> Found:
 
 def in_entry_points() -> Found:
     """What installed packages declare in the group ``moltbot_edge.plugins``: a module, or a marked object of one."""
-    from importlib.metadata import entry_points  # 1.2 MB and 16 ms, for those who have some
+    try:
+        from importlib.metadata import entry_points  # 1.2 MB and 16 ms, for those who have some
+    except ModuleNotFoundError:
+        return Found()  # a built executable: there is nothing that is installed beside it
 
     found = Found()
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: (point.name, point.value)):
