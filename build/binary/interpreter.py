@@ -86,33 +86,11 @@ ARCHIVES: Final = (
     "Modules/_hacl/libHacl_Hash_SHA2.a",
 )
 
-# malloc() and its family for the libraries in C: the allocator that CPython brings.
-ALLOCATOR: Final = r"""
-cat > allocator.c <<'END'
-#include <errno.h>
-#include <stddef.h>
-extern void *mi_malloc(size_t), *mi_calloc(size_t, size_t), *mi_realloc(void *, size_t);
-extern void *mi_malloc_aligned(size_t, size_t);
-extern void mi_free(void *);
-extern size_t mi_usable_size(const void *);
-void *malloc(size_t size) { return mi_malloc(size); }
-void *calloc(size_t count, size_t size) { return mi_calloc(count, size); }
-void *realloc(void *block, size_t size) { return mi_realloc(block, size); }
-void free(void *block) { mi_free(block); }
-void *memalign(size_t alignment, size_t size) { return mi_malloc_aligned(size, alignment); }
-void *aligned_alloc(size_t alignment, size_t size) { return mi_malloc_aligned(size, alignment); }
-size_t malloc_usable_size(void *block) { return mi_usable_size(block); }
-int posix_memalign(void **block, size_t alignment, size_t size)
-{
-    void *got = mi_malloc_aligned(size, alignment);
-    if (got == NULL)
-        return ENOMEM;
-    *block = got;
-    return 0;
-}
-END
-$CC $COMPILE_FLAGS -O2 -c allocator.c -o "$OUT/allocator.o"
+ALLOCATOR: Final = """
+printf '%s' "$TEXT" > allocator.c
+$CC $COMPILE_FLAGS -O2 -Wall -I"$PYTHON/include/internal/mimalloc" -c allocator.c -o "$OUT/allocator.o"
 """
+ALLOCATOR_TEXT: Final = Path(__file__).with_name("allocator.c")
 
 
 @dataclass(frozen=True)
@@ -183,7 +161,8 @@ def python(store: Store, target: Target) -> Python:
     allocator = store.recipe(
         f"allocator-{target.triple}",
         ALLOCATOR,
-        settings=flags,
+        uses={"PYTHON": step},
+        settings={**flags, "TEXT": ALLOCATOR_TEXT.read_text()},
         path=(toolset.folder,),
         does="compiles the allocator's names",
     )
