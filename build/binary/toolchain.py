@@ -113,8 +113,8 @@ def zig(store: Store) -> Step:
     )
 
 
-def tools(store: Store, target: Target) -> Tools:
-    compiler = zig(store)
+def tools(store: Store, target: Target, compiler: Step | None = None) -> Tools:
+    compiler = compiler or zig(store)
     cache = store.root / "zig"
     scripts = {
         tool: "\n".join(
