@@ -24,6 +24,9 @@ from binary.served import BY_DNS, BY_HOSTS, Served
 from binary.target import Target, source, targets
 from scripted_upstream import refusing, says, upstream
 
+from qemu.usermode.emulator import NotHere
+from qemu.usermode.program import NotAProgram
+
 ROOT = Path(__file__).parents[2]
 # The first one that the documentation shows.
 PLUGIN: str = re.findall(r"```python\n(.*?)```", (ROOT / "docs/extend.md").read_text(), re.DOTALL)[0]
@@ -46,11 +49,14 @@ def pytest_configure(config: pytest.Config) -> None:
     built: list[Path] = config.getoption("--binary")
     unpacked = tempfile.TemporaryDirectory(prefix="moltbot-edge-unpacked-")
     config.add_cleanup(unpacked.cleanup)
-    config.stash[TARGETS] = [
-        target
-        for number, file in enumerate(built)
-        for target in targets(file.absolute(), config.getoption("--cpu"), Path(unpacked.name, str(number)))
-    ] or [source()]
+    try:
+        config.stash[TARGETS] = [
+            target
+            for number, file in enumerate(built)
+            for target in targets(file.absolute(), config.getoption("--cpu"), Path(unpacked.name, str(number)))
+        ] or [source()]
+    except (NotHere, NotAProgram, OSError) as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

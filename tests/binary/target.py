@@ -16,7 +16,7 @@ from typing import Protocol
 
 from binary.libraries import c_library
 
-from qemu.usermode.emulator import CPUS, Emulator, emulator, register
+from qemu.usermode.emulator import CPUS, NATIVE, Emulator, emulator, register
 from qemu.usermode.program import program
 from qemu.usermode.root import Root
 
@@ -76,8 +76,12 @@ class Target:
     built: Path | None = None
     rooted: bool = False  # in a root of its own
     alone: bool = False  # and that root holds nothing but what the test puts there
-    emulated: bool = False
+    cpu: str = NATIVE
     environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def emulated(self) -> bool:
+        return self.cpu != NATIVE
 
     @property
     def patience(self) -> int:
@@ -107,9 +111,7 @@ def targets(built: Path, cpus: Sequence[str], unpacked: Path) -> list[Target]:
         return [_alone(native, None) if about.static else native]
     emulators = [emulator(about.arch, cpu) for cpu in cpus or CPUS[about.arch]]
     return [
-        (_alone if about.static else _with_c_library)(
-            replace(native, name=f"{built.name} on {on.cpu}", emulated=True), on
-        )
+        (_alone if about.static else _with_c_library)(replace(native, name=f"{built.name} on {on.cpu}", cpu=on.cpu), on)
         for on in emulators
         if on is not None
     ]
