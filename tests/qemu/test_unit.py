@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections import defaultdict
@@ -15,7 +16,11 @@ import pytest
 from moltbot_edge.assemble import GRACE_S
 from moltbot_edge.config.schema import Engines
 from moltbot_edge.local.process import KILL_S
+from qemu.machine.initramfs import GUEST
 from qemu.machine.installed import UNIT, USERS
+from qemu.machine.verdict import ROOT
+
+INSTALLED = re.compile(r'install (.*-m \d+.*) "?moltbot\S+ "?(/[\w./-]+)')
 
 
 def settings() -> dict[str, list[str]]:
@@ -51,3 +56,10 @@ def test_systemd_finds_nothing_wrong_with_it(tmp_path: Path) -> None:
     file.write_text(UNIT.read_text().replace(started.split()[0], "/bin/true"))  # it is not installed here
     done = subprocess.run([tool, "verify", file], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stderr, done.returncode) == ("", 0)
+
+
+def test_the_documentation_installs_what_the_board_installs() -> None:
+    told = set(INSTALLED.findall((ROOT / "docs/boards.md").read_text()))
+    done = set(INSTALLED.findall((GUEST / "agent.sh").read_text().replace("$service", UNIT.name)))
+    assert told == done
+    assert len(told) == 4
