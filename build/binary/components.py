@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from build.binary.contents import STANDARD_LIBRARY, Contents
+from build.binary.extensions import INITTAB
 from build.binary.libraries import Library
 from build.binary.pins import DebianPin, package_pin
 from build.binary.sbom import Component
@@ -148,12 +149,21 @@ def of(
             purl=f"pkg:deb/debian/{pin.name}@{quote(pin.version)}?arch=source",
             cpe=CPES[pin.name].format(pin.upstream_version),
             modules=by_origin[STANDARD_LIBRARY] if pin is python.pin else (),
+            compiled=tuple(builtins) if pin is python.pin else (),
         )
         for pin in _pins(python)
     ]
     found += [
-        Component(package.name, package.version, package.licence, package.purl, modules=by_origin[package.name])
+        Component(
+            package.name,
+            package.version,
+            package.licence,
+            purl=package.purl,
+            modules=by_origin[package.name],
+            compiled=[name for name in INITTAB if name.partition(".")[0] == package.module],
+        )
         for package in listed.packages
+        if by_origin[package.name] or package.name in listed.data.values()
     ]
     compiler_rt = package_pin("zig", os.uname().machine)
     found.append(
@@ -164,7 +174,6 @@ def of(
             purl=f"pkg:pypi/{compiler_rt.name}@{compiler_rt.version}",
         )
     )
-    found += [Component(name, python.version, python.pin.licence, part_of=python.pin.title) for name in builtins]
     found += [_component(one, folder, part_of) for part_of, folder, one in _brought(store, python)]
     return found
 

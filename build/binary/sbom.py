@@ -24,8 +24,8 @@ NAMED_LICENCES: Final = frozenset({"public domain"})
 
 @dataclass(frozen=True)
 class Component:
-    """*modules* are those of its Python modules that went in, *part_of* the component that brought it, if it is no
-    package of its own."""
+    """*modules* are those of its Python modules that went in, *compiled* those in C; *part_of* is the component that
+    brought it, if it is no package of its own."""
 
     name: str
     version: str
@@ -35,6 +35,7 @@ class Component:
     kind: str = "library"
     part_of: str | None = None
     modules: Sequence[str] = field(default=())
+    compiled: Sequence[str] = field(default=())
 
     @property
     def ref(self) -> str:
@@ -88,8 +89,9 @@ def _written(component: Component, parts: Sequence[Component]) -> dict[str, Any]
         written["purl"] = component.purl
     if component.cpe is not None:
         written["cpe"] = component.cpe
-    if component.modules:
-        written["properties"] = _properties({"modules": " ".join(sorted(component.modules))})
+    inside = {"modules": component.modules, "modules-in-c": component.compiled}
+    if any(inside.values()):
+        written["properties"] = _properties({name: " ".join(sorted(names)) for name, names in inside.items() if names})
     if parts:
         written["components"] = [_written(part, ()) for part in parts]
     return written

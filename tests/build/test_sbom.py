@@ -20,7 +20,12 @@ PARTS = [
         "expat", "2.7.1", "MIT", cpe="cpe:2.3:a:libexpat_project:libexpat:2.7.1:*:*:*:*:*:*:*", part_of="CPython"
     ),
     Component(
-        "uvloop", "0.23.0", "MIT OR Apache-2.0", purl="pkg:pypi/uvloop@0.23.0", modules=("uvloop.loop", "uvloop")
+        "uvloop",
+        "0.23.0",
+        "MIT OR Apache-2.0",
+        purl="pkg:pypi/uvloop@0.23.0",
+        modules=("uvloop.includes", "uvloop"),
+        compiled=("uvloop.loop",),
     ),
     Component("SQLite", "3.46.1", "blessing"),
 ]
@@ -48,7 +53,10 @@ def test_each_part_has_its_version_its_licence_and_its_place() -> None:
     assert set(components) == {"CPython", "uvloop", "SQLite"}
     assert components["CPython"]["components"][0]["name"] == "expat"
     assert components["uvloop"]["licenses"] == [{"expression": "MIT OR Apache-2.0"}]
-    assert components["uvloop"]["properties"] == [{"name": "moltbot-edge:modules", "value": "uvloop uvloop.loop"}]
+    assert components["uvloop"]["properties"] == [
+        {"name": "moltbot-edge:modules", "value": "uvloop uvloop.includes"},
+        {"name": "moltbot-edge:modules-in-c", "value": "uvloop.loop"},
+    ]
     assert components["SQLite"]["licenses"] == [{"license": {"id": "blessing"}}]
 
 
