@@ -7,8 +7,8 @@ it is for another, in a root with that machine's C library and nothing else.
 from __future__ import annotations
 
 import platform
+import subprocess
 import sys
-import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -145,7 +145,7 @@ def _runnable(built: Path, unpacked: Path) -> Path:
     """The program in it: itself, or `moltbot-edge` in the folder that was packed."""
     if not built.name.endswith(".tar.gz"):
         return built
-    with tarfile.open(built) as archive:
-        archive.extractall(unpacked, filter="data")
+    unpacked.mkdir()
+    subprocess.run(["tar", "--extract", "--gzip", "--file", built, "--directory", unpacked], check=True)
     (found,) = unpacked.glob("*/moltbot-edge*")
     return found
