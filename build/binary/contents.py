@@ -10,7 +10,7 @@ import functools
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,6 +57,15 @@ class Contents:
     exclude: Mapping[str, str]
     instead: Mapping[str, str]
     data: Mapping[str, str]
+    bundle: tuple[str, ...] = ()
+
+    def for_bundle(self) -> Contents:
+        """As this one, with what a bundle has besides: promised to plug-ins there, and no longer excluded."""
+        return replace(
+            self,
+            plugins=tuple(sorted({*self.plugins, *self.bundle})),
+            exclude={name: why for name, why in self.exclude.items() if name not in self.bundle},
+        )
 
     def excluded(self, module: str) -> bool:
         return any(name in self.exclude for name in _with_parents(module))
@@ -108,6 +117,7 @@ def read(path: Path = LIST) -> Contents:
         exclude=table["exclude"],
         instead=table["instead"],
         data=table["data"],
+        bundle=tuple(table["bundle"]),
     )
 
 

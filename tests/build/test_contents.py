@@ -80,6 +80,14 @@ def test_what_is_promised_to_plugins_is_of_the_standard_library_once_and_in_orde
     assert not [name for name in LISTED.plugins if LISTED.excluded(name)]
 
 
+def test_a_bundle_promises_more_and_says_so() -> None:
+    bundled = LISTED.for_bundle()
+    assert set(bundled.plugins) == {*LISTED.plugins, *LISTED.bundle}
+    assert not set(LISTED.plugins) & set(LISTED.bundle)
+    assert not [name for name in bundled.plugins if bundled.excluded(name)]
+    assert {name.partition(".")[0] for name in LISTED.bundle} <= sys.stdlib_module_names
+
+
 def test_the_executable_can_say_what_it_promises() -> None:
     said: dict[str, object] = {}
     exec(LISTED.generated(), said)

@@ -57,7 +57,7 @@ class Compiled:
 
 def build(builder: str, arch: Architecture, out: Path, store: Store, compiled: Compiled | None = None) -> list[Path]:
     """Leave ``moltbot-edge-ARCH-BUILDER``, ``...-onedir.tar.gz``, and of each the ``.sha256`` and ``.cdx.json``."""
-    listed = contents.read()
+    listed = contents.read().for_bundle()
     python = shared_python(store, arch)
     packages = wheels.unpacked(store, listed, arch)
     bundle = _bundle(store, builder, listed, python, packages, compiled)

@@ -42,8 +42,10 @@ CFLAGS="$COMPILE_FLAGS -O2 -fno-semantic-interposition -ffile-prefix-map=$SOURCE
     --with-openssl="$WORK/openssl" --with-ssl-default-suites=openssl --with-mimalloc --with-computed-gotos \
     --enable-ipv6 ac_cv_file__dev_ptmx=yes ac_cv_file__dev_ptc=no ac_cv_buggy_getaddrinfo=no \
     ac_cv_working_tzset=yes ac_cv_working_openssl_ssl=yes ac_cv_working_openssl_hashlib=yes $ABSENT
+# zig's linker does not know -h, nor a library made of nothing but another, libpython3.so.
+sed -i 's/-Wl,-h\\$(INSTSONAME)/-Wl,-soname,$(INSTSONAME)/' Makefile
 printf 'include Makefile\\n%s: private EXTRA_CFLAGS += -Os\\n' "$(echo $FOR_SIZE)" > for-size.mk
-make -j"$JOBS" -f for-size.mk libpython3.13.so python
+make -j"$JOBS" -f for-size.mk PY3LIBRARY= libpython3.13.so python
 make pybuilddir.txt
 mkdir -p "$OUT/bin" "$OUT/lib" "$OUT/include/python3.13"
 cp python "$OUT/bin/python3.13"
