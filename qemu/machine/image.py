@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,25 +25,38 @@ PACKAGES: Final = (
     *("systemd", "libseccomp2", "libkmod2", "base-files", "base-passwd", "libc-bin"),
     *("bash", "coreutils", "dash", "grep", "mount", "sed", "util-linux"),
 )
-SIZE: Final = "512M"  # most of it is a hole in the file
+SIZE: Final = "1G"  # most of it is a hole in the file
 MKE2FS_S: Final = 300.0
 
 _UNWANTED: Final = ("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/info/", "usr/lib/udev/hwdb.d/")
 
 
-def image(log: Log, fresh: bool = False) -> Path:
+@dataclass(frozen=True)
+class More:
+    """What the disk has beyond the system. *key* stands for all that *lay* puts into the root that it is given."""
+
+    title: str
+    packages: tuple[str, ...]
+    key: str
+    lay: Callable[[Path], None]
+
+
+def image(log: Log, more: More | None = None, fresh: bool = False) -> Path:
     """An ext4 file system to be booted from, and not to be written to."""
-    packages = Suite(SUITE, cache(), log).closure("systemd", PACKAGES, fresh)
-    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    place = packages / f"image-{recipe}.ext4"
+    title, names = ("systemd", PACKAGES) if more is None else (f"systemd-{more.title}", (*PACKAGES, *more.packages))
+    packages = Suite(SUITE, cache(), log).closure(title, names, fresh)
+    recipe = hashlib.sha256(Path(__file__).read_bytes() + (more.key if more is not None else "").encode())
+    place = packages / f"image-{recipe.hexdigest()[:12]}.ext4"
     with locked(cache()):
         if not place.exists():
-            log.say(f"making the disk of a Debian {SUITE}")
+            log.say(f"making the disk of a Debian {SUITE}" + (f" with {more.title}" if more is not None else ""))
             with incoming(cache()) as folder:
                 tree = folder / "root"
                 for package in sorted(packages.glob("*.deb"), key=_order):
                     unpacked(package, tree, lambda name: not name.startswith(_UNWANTED))
                 _finish(tree)
+                if more is not None:
+                    more.lay(tree)
                 made = folder / "image.ext4"
                 words = [*image_tools(), "-q", "-t", "ext4", "-L", "root", "-d", str(tree), str(made), SIZE]
                 output(words, log, MKE2FS_S)

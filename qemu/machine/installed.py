@@ -10,7 +10,8 @@ from typing import Final
 from . import report
 from .caller import Caller, configuration
 from .debian import require
-from .emulator import Board, running
+from .emulator import Board, Running, running
+from .engine import engine
 from .image import image, image_tools
 from .initramfs import GUEST, busybox, initramfs
 from .kernel import DISK, NAMED, NETWORK, OTHER_CPU, kernel
@@ -24,6 +25,7 @@ USERS: Final = UNITS / "moltbot-edge.sysusers"
 BOOT_S: Final = 480.0  # systemd starts some sixty units, all emulated
 WORD_S: Final = 240.0
 HOST_S: Final = 90.0
+ENGINE_S: Final = 900.0  # to load, and to say some words
 
 # Without a getty on the console, which is the test's.
 APPEND: Final = "systemd.unit=multi-user.target systemd.getty_auto=0 systemd.show_status=1"
@@ -38,12 +40,12 @@ def run(trial: Trial, log: Log) -> str:
     named = NAMED.get(trial.kernel)
     cpu = trial.cpu or (named.cpu if named is not None else OTHER_CPU)
     found = kernel(trial.kernel, log, trial.fresh)
-    disk = image(log, trial.fresh)
+    disk = image(log, engine() if trial.engine else None, trial.fresh)
     archive = initramfs(found, (*NETWORK, *DISK), busybox(log, trial.fresh), "switch.sh")
     with TemporaryDirectory(prefix="moltbot-board-") as folder, upstream() as upstream_port:
         caller = Caller()
         archive.file("payload/moltbot-edge", trial.file, 0o755)
-        archive.file("payload/moltbot.yaml", configuration(caller.secret, upstream_port).encode())
+        archive.file("payload/moltbot.yaml", configuration(caller.secret, upstream_port, engine=trial.engine).encode())
         for file in (UNIT, USERS, GUEST / "agent.sh", GUEST / "board-agent.service"):
             archive.file(f"payload/{file.name}", file)
         memory = Path(folder) / "initramfs"
@@ -53,34 +55,61 @@ def run(trial: Trial, log: Log) -> str:
             log.say(f"booting {found.image.name} and systemd on {cpu}")
             booted = board.console.until_ready(BOOT_S, "power-on")
             log.figures(report.about(booted, cpu) | {"systemd": booted["systemd"]})
-
-            log.say("installing the service")
-            installed = board.console.told("install", WORD_S)
-            log.figures(report.start(installed) | {"exposure": _exposure(installed["exposure"])})
-            if installed["enabled"] != "enabled":
-                raise Failed(f"the service is {installed['enabled']!r} and not enabled")
-            caller.asks(board.port, log, HOST_S)
-            looked = board.console.told("look", WORD_S)
-            in_force(looked)
-            log.figures(report.memory(looked, "after requests") | _of_the_service(looked))
-            log.figures(report.available(looked, booted["available-before-kb"]))
-
-            killed = board.console.told("kill", WORD_S)
-            answer_s = caller.asks_for_health(board.port, HOST_S)
-            again = board.console.told("look", WORD_S)
-            if again["NRestarts"] != "1" or again["ActiveState"] != "active" or again["MainPID"] == looked["MainPID"]:
-                raise Failed(f"after the kill systemd says {again}")
-            log.say(f"killed (SIGKILL), started again by systemd: 200 on /health in {answer_s:.2f} s")
-            log.figures({"restarted": f"first 200 {report.start_s(killed):.2f} s after the second exec"})
-
-            stopped = board.console.told("stop", WORD_S)
-            ending = [stopped.get(name) for name in ("ActiveState", "Result", "ExecMainStatus", "failed-units")]
-            if ending != ["inactive", "success", "0", ""]:
-                raise Failed(f"after systemctl stop systemd says {stopped}")
-            log.say("stopped, and no unit has failed")
+            start_s = _is_installed(board, caller, log, booted)
+            if trial.engine:
+                _has_an_engine(board, caller, log)
+            _is_killed(board, caller, log)
+            _is_stopped(board, log)
             board.console.tell("off")
             board.ended(WORD_S)
-    return f"installed, served after {report.start_s(installed):.2f} s, restarted after a kill, stopped"
+    return f"installed, served after {start_s:.2f} s, restarted after a kill, stopped"
+
+
+def _is_installed(board: Running, caller: Caller, log: Log, booted: Mapping[str, str]) -> float:
+    """Seconds from exec to the first 200."""
+    log.say("installing the service")
+    installed = board.console.told("install", WORD_S)
+    log.figures(report.start(installed) | {"exposure": _exposure(installed["exposure"])})
+    if installed["enabled"] != "enabled":
+        raise Failed(f"the service is {installed['enabled']!r} and not enabled")
+    caller.asks(board.port, log, HOST_S)
+    looked = board.console.told("look", WORD_S)
+    in_force(looked)
+    log.figures(report.memory(looked, "after requests") | _of_the_service(looked))
+    log.figures(report.available(looked, booted["available-before-kb"]))
+    return report.start_s(installed)
+
+
+def _has_an_engine(board: Running, caller: Caller, log: Log) -> None:
+    log.say("asking the model on the board: its engine starts")
+    said, took_s = caller.asks_the_engine(board.port, ENGINE_S)
+    log.say(f"it said {said!r} within {took_s:.0f} s")
+    engine = board.console.told("engine", WORD_S)
+    wrong = {name: engine.get(name) for name, value in IN_FORCE.items() if engine.get(name) != value}
+    if wrong:
+        raise Failed(f"the unit's hardening is not in force for the engine: {wrong}")
+    log.figures(report.memory(engine, "of the engine"))
+
+
+def _is_killed(board: Running, caller: Caller, log: Log) -> None:
+    before = board.console.told("look", WORD_S)
+    killed = board.console.told("kill", WORD_S)
+    answer_s = caller.asks_for_health(board.port, HOST_S)
+    after = board.console.told("look", WORD_S)
+    if after["NRestarts"] != "1" or after["ActiveState"] != "active" or after["MainPID"] == before["MainPID"]:
+        raise Failed(f"after the kill systemd says {after}")
+    if after["processes"] != "1":
+        raise Failed(f"after the kill the service has {after['processes']} processes: an engine outlived its gateway")
+    log.say(f"killed (SIGKILL), started again by systemd: 200 on /health in {answer_s:.2f} s")
+    log.figures({"restarted": f"first 200 {report.start_s(killed):.2f} s after the second exec"})
+
+
+def _is_stopped(board: Running, log: Log) -> None:
+    stopped = board.console.told("stop", WORD_S)
+    ending = [stopped.get(name) for name in ("ActiveState", "Result", "ExecMainStatus", "failed-units")]
+    if ending != ["inactive", "success", "0", ""]:
+        raise Failed(f"after systemctl stop systemd says {stopped}")
+    log.say("stopped, and no unit has failed")
 
 
 def in_force(values: Mapping[str, str]) -> None:

