@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import random
+import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -21,6 +22,8 @@ from moltbot_edge.core.catalog import Catalog
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.routing import Policy
 from moltbot_edge.gateway.exchange import Exchange, ExchangeLimits
+from moltbot_edge.gateway.experience import Experience
+from moltbot_edge.gateway.keeping import Keeping
 from moltbot_edge.kernel.registry import Registry
 from moltbot_edge.local.lifecycle import Event
 from moltbot_edge.local.store import found_models
@@ -32,6 +35,7 @@ from moltbot_edge.server.app import App
 from moltbot_edge.server.auth import Auth, KeyHolder
 from moltbot_edge.server.chat import ChatEndpoint
 from moltbot_edge.server.connection import FIRST_READ_BYTES, READ_BYTES, Connection, ConnectionSettings
+from moltbot_edge.server.feedback import FeedbackEndpoint
 from moltbot_edge.server.limits import BodyBudget
 from moltbot_edge.server.models import ModelsEndpoint
 from moltbot_edge.server.status import StatusEndpoints
@@ -126,6 +130,13 @@ def assemble(
         environment=environment,
         on_change=functools.partial(_count_engine, metrics),
     )
+    experience = Experience(
+        config.router.recent_exchanges,
+        secret=secrets.token_bytes(32),
+        clock=time.time,
+        new_id=lambda: f"ex-{secrets.token_hex(8)}",
+        lessons=metrics.lessons,
+    )
     exchange = Exchange(
         catalog,
         _policies(config, catalog, registry),
@@ -139,6 +150,7 @@ def assemble(
             reply_hold_bytes=config.limits.reply_hold_bytes,
             event_bytes=config.limits.event_bytes,
         ),
+        experience,
         now=time.monotonic,
         chance=random.random,
     )
@@ -155,10 +167,11 @@ def assemble(
     limits = config.limits
     budget = BodyBudget(limits.bodies_bytes, limits.body_wait_s, limits.body_waiters)
     states: list[ServerState] = []
+    kept_in = Path(config.router.experience) if config.router.experience is not None else None
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        async with supervisor:
+        async with supervisor, Keeping(experience, kept_in):
             yield
             upstreams.close()  # an engine that works for nobody any more ends sooner
         ticker.stop()
@@ -175,6 +188,7 @@ def assemble(
             supervisor.states,
             lambda: sum(len(one.connections) for one in states),
         ),
+        FeedbackEndpoint(auth, experience, dialects["openai-chat"]),
         dialects["openai-chat"],
         lifespan,
     )

@@ -108,6 +108,14 @@ class Router(Section, frozen=True):
     )
     # The first and two more: a third box rarely knows what two did not, and the caller is waiting.
     attempts: Annotated[int, Meta(ge=1, le=10, description="deployments asked for one request, the first included")] = 3
+    experience: (
+        Annotated[PathText, Meta(description="file where policies that learn keep their counts; none: until the end")]
+        | None
+    ) = None
+    # Some 600 bytes each. A thumb comes within minutes, or not at all.
+    recent_exchanges: Annotated[
+        Count, Meta(description="exchanges that feedback can name, of aliases whose policy learns")
+    ] = 1000
 
 
 class Engines(Section, frozen=True):

@@ -7,6 +7,7 @@
     |  |- Forbidden            403
     |  |- UnknownModel         404
     |  |- UnknownPath          404
+    |  |- UnknownExchange      404
     |  |- MethodNotAllowed     405
     |  |- RequestTimeout       408
     |  `- BodyTooLarge         413
@@ -71,6 +72,11 @@ class UnknownModel(CallerError):
 class UnknownPath(CallerError):
     status = 404
     code = "unknown_url"
+
+
+class UnknownExchange(CallerError):
+    status = 404
+    code = "exchange_not_found"
 
 
 class MethodNotAllowed(CallerError):

@@ -1,7 +1,9 @@
 """One exchange: a request goes to one candidate after another until one answers, and its answer to the caller.
 
-exchange  candidates in order, one attempt after another, outcomes recorded
-relay     the same dialect on both sides and nobody looks inside: bytes pass
-output    the caller's side: begun once, kept open with pings, ended cleanly
-caller    what the gateway needs of a server
+exchange    candidates in order, one attempt after another, outcomes recorded
+standings   what is known of all deployments
+experience  what became of choices, for policies that learn; keeping, in a file
+relay       the same dialect on both sides and nobody looks inside: bytes pass
+output      the caller's side: begun once, kept open with pings, ended cleanly
+caller      what the gateway needs of a server
 """

@@ -37,7 +37,7 @@ class Caller(Protocol):
 
 
 class Request(msgspec.Struct):
-    """What a caller asks. *forwarded* are header lines for the upstream, each with its CRLF.
+    """What a caller asks. *forwarded* are header lines for the upstream, each with its CRLF; *key* is whose key it is.
 
     The body is let go once no other upstream will need it: `drop_body`.
     """
@@ -48,6 +48,7 @@ class Request(msgspec.Struct):
     body: bytes | bytearray
     forwarded: bytes = b""
     on_drop: Callable[[], None] | None = None
+    key: str = ""
     _prompt: Prompt | None = None
 
     def prompt(self) -> Prompt:

@@ -17,6 +17,7 @@ from moltbot_edge.core.head import with_model
 from moltbot_edge.core.routing import Choice, Policy, RouteQuery
 from moltbot_edge.core.speed import Sent
 from moltbot_edge.gateway.caller import Caller, Request
+from moltbot_edge.gateway.experience import Experience, Lesson
 from moltbot_edge.gateway.output import Output
 from moltbot_edge.gateway.relay import Headers, is_stream, relay
 from moltbot_edge.gateway.standings import Standings
@@ -56,6 +57,7 @@ class Exchange:
         metrics: Metrics,
         ticker: Ticker,
         limits: ExchangeLimits,
+        experience: Experience,
         now: Callable[[], float],
         chance: Callable[[], float],
     ) -> None:
@@ -66,6 +68,7 @@ class Exchange:
         self._metrics = metrics
         self._ticker = ticker
         self._limits = limits
+        self._experience = experience
         self._now = now
         self._chance = chance
         self._turns = dict.fromkeys(catalog.routes, 0)
@@ -91,14 +94,16 @@ class Exchange:
         try:
             route = self.catalog.route(alias)
             marks = prefixes.marks(request.body)
+            self._experience.heard(request, route, began)
             plan = self._plan(route, request, marks)
+            lesson = None if plan.cohort is None else self._experience.opened(request, plan.cohort)
             order = plan.order[: route.attempts]
             for position, deployment in enumerate(order, 1):
                 if plan.why is not None:
                     why = plan.why if position == 1 else "next"
                     self._metrics.decisions.cell(alias, route.policy, why).add()
                 try:
-                    await self._attempt(route, plan, deployment, request, marks, output)
+                    await self._attempt(route, plan, deployment, request, marks, output, lesson)
                     break
                 except GatewayError as error:
                     if output.answering or not error.retryable or position == len(order):
@@ -130,6 +135,7 @@ class Exchange:
             request.body,
             self._now(),
             route.deployments,
+            self._experience.tallies(route.alias),
         )
         ready = routing.eligible(candidates, query)
         self._metrics.candidates.cell(route.alias).set(len(ready))
@@ -158,6 +164,7 @@ class Exchange:
         request: Request,
         marks: Sequence[int],
         output: Output,
+        lesson: Lesson | None,
     ) -> None:
         began = self._now()
         attempt = _Attempt(deployment, self._standings.started(deployment, len(request.body), marks, began), began)
@@ -187,11 +194,16 @@ class Exchange:
                 attempt.reader = reader = request.dialect.reader(streamed)
                 limits = self._limits
                 own = self._headers.get((name, route.policy)) or self._fresh_headers(name, route.policy)
+                if plan.reason:
+                    own = [*own, (b"x-moltbot-reason", plan.reason)]
+                if lesson is not None:
+                    attempt.reader = reader = lesson.watching(reader, request.dialect.observer(streamed))
+                    own = [*own, (b"x-moltbot-exchange", lesson.id.encode())]
                 await relay(
                     reply,
                     output,
                     reader,
-                    [*own, (b"x-moltbot-reason", plan.reason)] if plan.reason else own,
+                    own,
                     lambda: attempt.began_to_answer(self._now()),
                     hold_bytes=limits.reply_hold_bytes,
                     event_bytes=limits.event_bytes,
@@ -200,6 +212,8 @@ class Exchange:
                 reply.close()
         except GatewayError as error:
             self._record(attempt, output.status, error)
+            if lesson is not None:
+                self._experience.failed(lesson, deployment.shared_name, error)
             raise
         except BaseException:  # the caller has left; nothing was learned of the deployment
             self._standings.left(deployment, attempt.sent, self._now())
@@ -208,6 +222,8 @@ class Exchange:
             raise
         else:
             self._record(attempt, output.status, None)
+            if lesson is not None:
+                self._experience.answered(lesson, deployment.shared_name, self._now())
         finally:
             cells.in_flight.add(-1)
 

@@ -6,6 +6,7 @@ app         path -> endpoint, nothing between the two
 reading     endpoints that only tell something
 chat        the model endpoints: key, body, head, then the gateway
 models      what there is
+feedback    whether a reply was any good
 status      health, readiness, metrics
 auth        keys, and who may use what
 limits      all request bodies in memory together

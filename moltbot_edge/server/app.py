@@ -9,6 +9,8 @@ from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.server.call import Message
 from moltbot_edge.server.chat import ChatEndpoint
 from moltbot_edge.server.connection import Scope
+from moltbot_edge.server.feedback import PATH as FEEDBACK
+from moltbot_edge.server.feedback import FeedbackEndpoint
 from moltbot_edge.server.models import ONE, ModelsEndpoint
 from moltbot_edge.server.reading import Send, Tell, tell
 from moltbot_edge.server.status import StatusEndpoints
@@ -20,9 +22,16 @@ class App:
     """*dialect* writes the errors of what is no model endpoint."""
 
     def __init__(
-        self, chat: ChatEndpoint, models: ModelsEndpoint, status: StatusEndpoints, dialect: Dialect, lifespan: Lifespan
+        self,
+        chat: ChatEndpoint,
+        models: ModelsEndpoint,
+        status: StatusEndpoints,
+        feedback: FeedbackEndpoint,
+        dialect: Dialect,
+        lifespan: Lifespan,
     ) -> None:
         self._chat = chat
+        self._feedback = feedback
         self._chat_paths = frozenset(chat.dialects)
         self._told: dict[str, Tell] = {
             "/health": status.health,
@@ -40,6 +49,8 @@ class App:
         path = scope["path"]
         if path in self._chat_paths:
             return self._chat(scope)
+        if path == FEEDBACK:
+            return self._feedback(scope)
         one_model = self._one_model if path.startswith(ONE) else None
         return tell(scope, send, self._told.get(path, one_model), self._dialect)
 

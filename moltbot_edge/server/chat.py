@@ -63,7 +63,7 @@ class ChatEndpoint:
             held.give()
             self._metrics.callers_gone.cell("body").add()
             raise
-        request = Request(dialect, scope["path"], head, body, _forwarded(scope), held.give)
+        request = Request(dialect, scope["path"], head, body, _forwarded(scope), held.give, holder.name)
         del body  # the request's alone, so that dropping it frees it
         await self._exchange.answer(request, call)
 
