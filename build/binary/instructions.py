@@ -136,19 +136,34 @@ X86_EXACT: Final[Mapping[str, str]] = {
 X86_BASELINE_V: Final = frozenset({"verr", "verw"})
 
 # Functions that are called only after a look at the processor: a pattern of their names, and who looks.
-OPENSSL_ASKS: Final = "OpenSSL, crypto/armcap.c: OPENSSL_armcap_P, from getauxval(AT_HWCAP)"
+OPENSSL_ON_X86: Final = "OpenSSL, crypto/cpuid.c: OPENSSL_ia32cap_P, from CPUID"
+OPENSSL_ON_ARM: Final = "OpenSSL, crypto/armcap.c: OPENSSL_armcap_P, from getauxval(AT_HWCAP)"
 DISPATCHED: Final[Mapping[str, Mapping[str, str]]] = {
     "aarch64": {
-        r"aes_v8_\w+": OPENSSL_ASKS,
-        r"(unroll8_eor3_)?aes_gcm_(enc|dec)_\d+_kernel": OPENSSL_ASKS,
-        r"gcm_\w+_v8(_4x)?": OPENSSL_ASKS,
-        r"sha\d+_block_armv8": OPENSSL_ASKS,
-        r"KeccakF1600_ce": OPENSSL_ASKS,
-        r"ChaCha20_ctr32_sve": OPENSSL_ASKS,
-        r"OPENSSL_rndr(rs)?_asm": OPENSSL_ASKS,
+        r"aes_v8_\w+": OPENSSL_ON_ARM,
+        r"(unroll8_eor3_)?aes_gcm_(enc|dec)_\d+_kernel": OPENSSL_ON_ARM,
+        r"gcm_\w+_v8(_4x)?": OPENSSL_ON_ARM,
+        r"sha\d+_block_armv8": OPENSSL_ON_ARM,
+        r"KeccakF1600_ce": OPENSSL_ON_ARM,
+        r"ChaCha20_ctr32_sve": OPENSSL_ON_ARM,
+        r"OPENSSL_rndr(rs)?_asm": OPENSSL_ON_ARM,
         r"_armv8_\w+_probe": "OpenSSL, crypto/armcap.c: tried under a handler of SIGILL, and only without getauxval",
     },
-    "x86_64": {},
+    "x86_64": {
+        r"(_?aesni|_bsaes|ossl_bsaes|_vpaes)_\w+": OPENSSL_ON_X86,
+        r"__ocb_(en|de)crypt\d": OPENSSL_ON_X86,
+        r"ChaCha20_\w+": OPENSSL_ON_X86,
+        r"OPENSSL_ia32_\w+": OPENSSL_ON_X86,
+        r"__ecp_nistz256_(mul|sqr)_montx": OPENSSL_ON_X86,
+        r"ecp_nistz256_(ord_(mul|sqr)_montx|avx2_gather_w\d)": OPENSSL_ON_X86,
+        r"(__rsaz_512|rsaz_512|rsaz_1024|ossl_rsaz_amm52x\d\d)_\w+": OPENSSL_ON_X86,
+        r"ossl_extract_multiplier_\w+": OPENSSL_ON_X86,
+        r"bn_mulx4x_mont|bn_sqrx8x_internal|mulx4x_internal": OPENSSL_ON_X86,
+        r"gcm_(init|gmult|ghash)_(avx|clmul)": OPENSSL_ON_X86,
+        r"poly1305_blocks_avx2?": OPENSSL_ON_X86,
+        r"sha\d+_block_data_order_(avx2?|shaext|ssse3|xop)": OPENSSL_ON_X86,
+        r"x25519_fe64_\w+": OPENSSL_ON_X86,
+    },
 }
 
 

@@ -7,7 +7,6 @@ after the ELF: data, the SBOM, the licences' texts; `unzip -l` shows it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from build.binary import components, contents, elf, extensions, frozen, instructions, interpreter, sbom, wheels
-from build.binary.contents import GENERATED, Contents
+from build.binary.bundle.strip import stripped
+from build.binary.contents import Contents
 from build.binary.extensions import INITTAB
 from build.binary.interpreter import Python
 from build.binary.store import BuildFailed, Step, Store, sha256_of
@@ -32,7 +32,8 @@ SBOM_INSIDE: Final = "sbom.cdx.json"
 # What bytecode depends on, beside the modules themselves and the interpreter that writes it.
 FREEZER: Final = ("contents.py", "contents.toml", "frozen.py", "imports.py")
 
-# Two files of one link: one to ship, one with symbols, by which a newer instruction is known to be in dispatched code.
+# With symbols, by which a newer instruction is known to be in dispatched code; what is shipped is this without them.
+# A second link would not be the same file: asked for a stripped one, zig compiles its C library otherwise.
 LINK: Final = """
 for source in main native; do
     $CC $COMPILE_FLAGS -Os -Wall -Wno-unused-parameter -I"$PYTHON_INCLUDE" -c "$LAUNCHER/$source.c" -o $source.o
@@ -41,20 +42,15 @@ printf '%s' "$INITTAB" > inittab.c
 $CC $COMPILE_FLAGS -Os -I"$PYTHON_INCLUDE" -c inittab.c -o inittab.o
 $CC $COMPILE_FLAGS -Os -I"$PYTHON_INCLUDE" -c "$FROZEN/table.c" -o table.o
 $CC $COMPILE_FLAGS -I"$FROZEN" -c "$FROZEN/blob.S" -o blob.o
-link() {
-    $CC "$@" $LINK_FLAGS main.o native.o inittab.o table.o blob.o $OBJECTS $ARCHIVES -lm
-}
-link -s -o "$OUT/moltbot-edge"
-link -o "$OUT/with-symbols"
+$CC $LINK_FLAGS -o "$OUT/with-symbols" main.o native.o inittab.o table.o blob.o $OBJECTS $ARCHIVES -lm
 """
 
 
 @dataclass(frozen=True)
 class Linked:
-    """*executable* is to be shipped once it has its archive, *twin* the same with symbols."""
+    """*executable* is with its symbols."""
 
     executable: Path
-    twin: Path
     frozen: Mapping[str, Any]
     builtins: Sequence[str]
 
@@ -68,8 +64,9 @@ def build(arch: Architecture, out: Path, store: Store | None = None) -> list[Pat
     objects = extensions.objects(store, python)
     packages = wheels.unpacked(store, listed, arch)
     linked = _linked(store, listed, python, objects, packages)
-    _check(linked, arch)
-    store.say(_weighed(linked))
+    shipped = stripped(linked.executable.read_bytes())
+    _check(shipped, linked, arch)
+    store.say(_weighed(shipped, linked))
 
     product = components.product(ROOT, linked.frozen["modules"])
     parts = components.of(store, listed, python, linked.frozen["modules"], linked.builtins)
@@ -80,7 +77,7 @@ def build(arch: Architecture, out: Path, store: Store | None = None) -> list[Pat
 
     file = out / f"moltbot-edge-{arch}"
     unfinished = file.with_name(f".{file.name}.unfinished")
-    unfinished.write_bytes(linked.executable.read_bytes())
+    unfinished.write_bytes(shipped)
     frozen.archive(unfinished, {**data, **texts, SBOM_INSIDE: sbom.text(inside).encode()})
     unfinished.chmod(0o755)
     digest = sha256_of(unfinished)
@@ -139,7 +136,7 @@ def _linked(store: Store, listed: Contents, python: Python, objects: Sequence[Pa
         path=(toolset.folder,),
         does="links the executable",
     )
-    return Linked(step.folder / "moltbot-edge", step.folder / "with-symbols", report, builtins)
+    return Linked(step.folder / "with-symbols", report, builtins)
 
 
 def _libraries(python: Python) -> dict[str, Step]:
@@ -148,35 +145,26 @@ def _libraries(python: Python) -> dict[str, Step]:
 
 def _complete(wanted: Sequence[str], linked: Sequence[str], listed: Contents) -> None:
     """Each promise that no Python file keeps has to be kept by a module in C."""
-    missing = [name for name in listed.plugins if name in wanted and name not in linked and name != GENERATED]
+    # What is below another module without a source of its own is set by that: os.path, collections.abc.
+    missing = [name for name in listed.plugins if name in wanted and name not in linked and "." not in name]
     if missing:
         raise BuildFailed(f"contents.toml promises modules to plug-ins that are neither frozen nor built in: {missing}")
 
 
-def _check(linked: Linked, arch: Architecture) -> None:
+def _check(shipped: bytes, linked: Linked, arch: Architecture) -> None:
     """Raises `BuildFailed` with everything that would keep the file from running on some machine."""
-    shipped, twin = elf.Elf(linked.executable.read_bytes()), elf.Elf(linked.twin.read_bytes())
-    found = elf.complaints(shipped, arch)
-    if _code(shipped) != _code(twin):
-        found.append("its code is not that of the file with symbols, by which its instructions are judged")
-    for function, features in instructions.undispatched(instructions.newer(twin), arch).items():
+    found = elf.complaints(elf.Elf(shipped), arch)
+    newer = instructions.newer(elf.Elf(linked.executable.read_bytes()))
+    for function, features in instructions.undispatched(newer, arch).items():
         found.append(f"{function} has instructions that not every {arch} processor has: {', '.join(features)}")
     if found:
         raise BuildFailed("the executable that was linked is not one for every board:\n  " + "\n  ".join(found))
 
 
-def _code(file: elf.Elf) -> bytes:
-    digest = hashlib.sha256()
-    for _, section in file.code():
-        digest.update(file.data[section.offset : section.offset + section.size])
-    return digest.digest()
-
-
-def _weighed(linked: Linked) -> str:
+def _weighed(shipped: bytes, linked: Linked) -> str:
     bytecode = sum(row["size"] for row in linked.frozen["modules"])
-    whole = linked.executable.stat().st_size
     return (
-        f"linked: {whole / 1e6:.2f} MB, of it {bytecode / 1e6:.2f} MB bytecode "
+        f"linked: {len(shipped) / 1e6:.2f} MB, of it {bytecode / 1e6:.2f} MB bytecode "
         f"({len(linked.frozen['modules'])} modules in Python, {len(linked.builtins)} of CPython's in C)"
     )
 
