@@ -11,7 +11,7 @@ from .caller import Caller, configuration
 from .debian import require
 from .emulator import Board, running
 from .initramfs import busybox, initramfs
-from .kernel import NAMED, NETWORK, OTHER_CPU, kernel
+from .kernel import NETWORK, kernel
 from .trial import Trial
 from .upstream import upstream
 from .verdict import Failed, Log
@@ -24,9 +24,8 @@ HOST_S: Final = 60.0
 def run(trial: Trial, log: Log) -> str:
     """What the verdict says when all went well. Raises `Failed`."""
     require("apt-get", "dpkg-deb", "qemu-system-aarch64", "setpriv")
-    named = NAMED.get(trial.kernel)
-    cpu = trial.cpu or (named.cpu if named is not None else OTHER_CPU)
     found = kernel(trial.kernel, log, trial.fresh)
+    cpu = trial.cpu or found.cpu
     archive = initramfs(found, NETWORK, busybox(log, trial.fresh), "bare.sh")
     with TemporaryDirectory(prefix="moltbot-board-") as folder, upstream() as upstream_port:
         caller = Caller()
@@ -39,8 +38,8 @@ def run(trial: Trial, log: Log) -> str:
             log.say(f"booting {found.image.name} on {cpu}")
             values = board.console.until_ready(BOOT_S, "power-on")
             log.figures(report.about(values, cpu) | report.start(values) | report.memory(values, "after the start"))
-            if named is not None and values["page-kb"] != str(named.page_kib):
-                raise Failed(f"its pages have {values['page-kb']} KiB and not {named.page_kib}")
+            if found.page_kib is not None and values["page-kb"] != str(found.page_kib):
+                raise Failed(f"its pages have {values['page-kb']} KiB and not {found.page_kib}")
 
             caller.asks(board.port, log, HOST_S)
             after = board.console.told("memory", WORD_S)

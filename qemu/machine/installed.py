@@ -14,7 +14,7 @@ from .emulator import Board, Running, running
 from .engine import engine
 from .image import image, image_tools
 from .initramfs import GUEST, busybox, initramfs
-from .kernel import DISK, NAMED, NETWORK, OTHER_CPU, kernel
+from .kernel import DISK, NETWORK, kernel
 from .trial import Trial
 from .upstream import upstream
 from .verdict import ROOT, Failed, Log
@@ -37,9 +37,8 @@ IN_FORCE: Final[Mapping[str, str]] = {"NoNewPrivs": "1", "Seccomp": "2", "CapEff
 def run(trial: Trial, log: Log) -> str:
     """What the verdict says when all went well. Raises `Failed`."""
     require("apt-get", "dpkg-deb", "qemu-system-aarch64", "setpriv", *image_tools())
-    named = NAMED.get(trial.kernel)
-    cpu = trial.cpu or (named.cpu if named is not None else OTHER_CPU)
     found = kernel(trial.kernel, log, trial.fresh)
+    cpu = trial.cpu or found.cpu
     disk = image(log, engine() if trial.engine else None, trial.fresh)
     archive = initramfs(found, (*NETWORK, *DISK), busybox(log, trial.fresh), "switch.sh")
     with TemporaryDirectory(prefix="moltbot-board-") as folder, upstream() as upstream_port:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import lzma
 import re
-import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -48,17 +47,27 @@ OTHER_CPU: Final = "cortex-a72"
 
 @dataclass(frozen=True)
 class Kernel:
+    """*cpu* and *page_kib* are those of a named one."""
+
     image: Path
     modules: Path | None = None  # the folder that holds them, at whatever depth
+    cpu: str = OTHER_CPU
+    page_kib: int | None = None
 
     def module(self, name: str) -> bytes | None:
-        """Its ELF file, unpacked; None if this kernel has it built in, or not at all."""
+        """Its ELF file, unpacked; None if this kernel has it built in, or not at all. Raises `Failed`."""
         if self.modules is None:
             return None
         # A file may have dashes where the name has underscores.
         pattern = f"{name.replace('_', '[-_]')}.ko*"
         for file in sorted(self.modules.rglob(pattern)):
-            return lzma.decompress(file.read_bytes()) if file.suffix == ".xz" else file.read_bytes()
+            match file.suffix:
+                case ".ko":
+                    return file.read_bytes()
+                case ".xz":
+                    return lzma.decompress(file.read_bytes())
+                case other:
+                    raise Failed(f"modules are packed as {other} in this kernel, and only .xz can be unpacked here")
         return None
 
 
@@ -67,7 +76,7 @@ def kernel(name: str, log: Log, fresh: bool = False) -> Kernel:
     if (known := NAMED.get(name)) is not None:
         place = Suite(known.suite, cache(), log).kernel(known.meta, fresh)
         (package,) = place.glob("*.deb")
-        return _of_package(package, place / "unpacked")
+        return replace(_of_package(package, place / "unpacked"), cpu=known.cpu, page_kib=known.page_kib)
     path = Path(name)
     if not path.is_file():
         raise Failed(f"no kernel is called {name!r}: {', '.join(NAMED)}, or the path of a .deb or of an image")
@@ -101,19 +110,19 @@ def depends(module: bytes) -> list[str]:
 
 def _of_package(package: Path, place: Path) -> Kernel:
     """What a board needs of *package*, at *place*: a hundredth of its modules, unpacked."""
-    if not place.exists():
-        require("dpkg-deb")
-        with locked(place.parent), incoming(place.parent) as folder:
-            unpacked(package, folder / "all", lambda name: name.startswith("boot/vmlinu") or ".ko" in name)
-            images = sorted((folder / "all/boot").glob("vmlinu[xz]-*"))
-            if not images:
-                raise Failed(f"{package.name} holds no kernel: there is no boot/vmlinuz-* in it")
-            kept = folder / "kept"
-            kept.mkdir()
-            images[0].rename(kept / images[0].name)
-            for name, content in loading_order((*NETWORK, *DISK), Kernel(images[0], folder / "all").module):
-                (kept / f"{name}.ko").write_bytes(content)
-            shutil.rmtree(place, ignore_errors=True)
-            put(kept, place)
+    with locked(place.parent):
+        if not place.exists():
+            require("dpkg-deb")
+            with incoming(place.parent) as folder:
+                unpacked(package, folder / "all", lambda name: name.startswith("boot/vmlinu") or ".ko" in name)
+                images = sorted((folder / "all/boot").glob("vmlinu[xz]-*"))
+                if not images:
+                    raise Failed(f"{package.name} holds no kernel: there is no boot/vmlinuz-* in it")
+                kept = folder / "kept"
+                kept.mkdir()
+                images[0].rename(kept / images[0].name)
+                for name, content in loading_order((*NETWORK, *DISK), Kernel(images[0], folder / "all").module):
+                    (kept / f"{name}.ko").write_bytes(content)
+                put(kept, place)
     (image,) = place.glob("vmlinu*")
     return Kernel(image, place)

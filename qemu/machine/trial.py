@@ -24,14 +24,25 @@ class Trial:
     engine: bool = False  # with a llama-server and a model; on the board with systemd
 
 
+class Ended(Failed):
+    """By a signal that ends a process."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"it was ended by {signal.Signals(number).name}")
+        self.status = 128 + number  # as a shell has it
+
+
 def judged(name: str, trial: Trial, run: Callable[[Trial, Log], str], limit_s: float) -> tuple[Verdict, Path]:
-    """Run it: its verdict, and its log. Signals that end a process end it with a verdict too."""
+    """Run it: its verdict, and its log. A signal that ends a process leaves a verdict too, and then `SystemExit`."""
     with opened(name, LOGS) as log:
         log.line(f"file: {trial.file}")
         try:
             with _bounded(limit_s):
                 check(trial.file)
                 verdict = Verdict(name, True, run(trial, log))
+        except Ended as error:
+            log.end(Verdict(name, False, str(error)))
+            raise SystemExit(error.status) from error
         except Failed as error:
             verdict = Verdict(name, False, str(error))
         except OSError as error:  # a full disk, a file that is not there
@@ -53,8 +64,9 @@ def check(file: Path) -> None:
 @contextmanager
 def _bounded(limit_s: float) -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> NoReturn:
-        late = f"it took longer than {limit_s:.0f} s"
-        raise Failed(late if number == signal.SIGALRM else f"it was ended by {signal.Signals(number).name}")
+        if number == signal.SIGALRM:
+            raise Failed(f"it took longer than {limit_s:.0f} s")
+        raise Ended(number)
 
     numbers = (signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = {number: signal.signal(number, end) for number in numbers}

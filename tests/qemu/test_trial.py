@@ -9,7 +9,7 @@ import pytest
 
 from qemu.machine import trial
 from qemu.machine.trial import Trial, check, judged
-from qemu.machine.verdict import Failed, Log, verdict_of
+from qemu.machine.verdict import Failed, Log, Verdict, verdict_of
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def test_a_trial_that_goes_well_leaves_its_facts(program: Path) -> None:
     assert verdict_of(log.read_text()) == verdict
 
 
-def test_a_trial_that_takes_too_long_or_is_told_to_end_leaves_a_verdict(program: Path) -> None:
+def test_a_trial_that_takes_too_long_or_is_told_to_end_leaves_a_verdict(tmp_path: Path, program: Path) -> None:
     def waits(trial: Trial, log: Log) -> str:
         time.sleep(60)
         return "slept"
@@ -41,8 +41,9 @@ def test_a_trial_that_takes_too_long_or_is_told_to_end_leaves_a_verdict(program:
 
     late, _ = judged("board 4k", Trial(program), waits, 0.05)
     assert str(late) == "FAIL board 4k because it took longer than 0 s"
-    ended, _ = judged("board 4k", Trial(program), is_told_to_end, 60)
-    assert (str(ended), ended.status) == ("FAIL board 4k because it was ended by SIGTERM", 1)
+    with pytest.raises(SystemExit, match="143"):
+        judged("board 4k", Trial(program), is_told_to_end, 60)
+    assert verdict_of((tmp_path / "board-4k.log").read_text()) == Verdict("board 4k", False, "it was ended by SIGTERM")
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
