@@ -57,7 +57,7 @@ def board(words: Sequence[str]) -> int:
     parser.add_argument(
         "--engine", action="store_true", help="with --systemd: a llama-server and a model too (minutes)"
     )
-    asked = parser.parse_args(words)
+    asked = parser.parse_intermixed_args(words)  # options may stand between them
     if asked.engine and not asked.systemd:
         parser.error("--engine goes with --systemd: without a C library there is no llama-server")
     match asked.named:
