@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import random
 import secrets
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -13,8 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-from uvicorn.server import ServerState
+import uvloop
 
 from moltbot_edge.config.catalog import catalog_of, engines_of
 from moltbot_edge.config.schema import Config, Limits
@@ -30,13 +31,15 @@ from moltbot_edge.local.store import found_models
 from moltbot_edge.local.supervisor import Change, EngineModel, Supervisor
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.network.certificates import Certificates
-from moltbot_edge.network.names import Names, is_localhost, loopback
+from moltbot_edge.network.names import Names
 from moltbot_edge.server.app import App
 from moltbot_edge.server.auth import Auth, KeyHolder
+from moltbot_edge.server.callers import Callers
 from moltbot_edge.server.chat import ChatEndpoint
 from moltbot_edge.server.connection import FIRST_READ_BYTES, READ_BYTES, Connection, ConnectionSettings
 from moltbot_edge.server.feedback import FeedbackEndpoint
 from moltbot_edge.server.limits import BodyBudget
+from moltbot_edge.server.listener import Listener, bound_sockets, callers_tls
 from moltbot_edge.server.models import ModelsEndpoint
 from moltbot_edge.server.status import StatusEndpoints
 from moltbot_edge.upstream.chat import Upstreams
@@ -44,12 +47,11 @@ from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import WireLimits
 
 GRACE_S = 25  # for replies under way when told to stop; systemd gives 90 s, Docker 10 s and then kills
-BACKLOG = 2048
 
 log = logging.getLogger(__name__)
 
 
-class Gateway(uvicorn.Server):
+class Gateway:
     """The joined parts, ready to serve. `catalog` is what callers can ask for, `stores` where its files were sought."""
 
     def __init__(
@@ -57,44 +59,45 @@ class Gateway(uvicorn.Server):
         config: Config,
         catalog: Catalog,
         stores: Sequence[Path],
-        app: App,
-        protocol: Callable[..., Connection],
+        listener: Listener,
         on_started: Callable[[Gateway, str], None],
     ) -> None:
-        tls = config.server.tls
-        host = config.server.host
-        super().__init__(
-            uvicorn.Config(
-                app,
-                host=loopback() if is_localhost(host) else host,  # type: ignore[arg-type]  # asyncio takes several
-                port=config.server.port,
-                loop="uvloop",
-                http=protocol,  # type: ignore[arg-type]  # a factory of protocols, as uvicorn calls it
-                ws="none",
-                interface="asgi3",
-                lifespan="on",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                backlog=BACKLOG,
-                timeout_graceful_shutdown=GRACE_S,
-                ssl_certfile=tls.cert if tls is not None else None,
-                ssl_keyfile=tls.key if tls is not None else None,
-            )
-        )
         self.catalog = catalog
         self.stores = tuple(stores)
         self.needs_key = bool(config.keys)
         self.has_engines = bool(engines_of(catalog))
+        self.callers = listener.callers
+        self._server = config.server
+        self._listener = listener
         self._on_started = on_started
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-            self._on_started(self, f"{'https' if self.config.is_ssl else 'http'}://{shown}:{port}")
+    def run(self) -> None:
+        """Until SIGTERM or Ctrl-C. Raises `server.listener.CannotListen`."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._until_a_signal())
+
+    async def _until_a_signal(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self.stop)
+        await self.serve()
+
+    async def serve(self, sockets: Sequence[socket.socket] = ()) -> None:
+        """Until `stop`. *sockets* are bound already; without them, they are the configuration's."""
+        tls = self._server.tls
+        context = callers_tls(tls.cert, tls.key) if tls is not None else None
+        sockets = sockets or bound_sockets(self._server.host, self._server.port)
+        host, port = sockets[0].getsockname()[:2]
+        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+        url = f"{'https' if context is not None else 'http'}://{shown}:{port}"
+        await self._listener.serve(sockets, context, lambda: self._on_started(self, url))
+
+    @property
+    def stopping(self) -> bool:
+        return self._listener.stopping
+
+    def stop(self) -> None:
+        """Replies under way are finished first; told a second time, they are not."""
+        self._listener.stop()
 
 
 def assemble(
@@ -166,7 +169,7 @@ def assemble(
     )
     limits = config.limits
     budget = BodyBudget(limits.bodies_bytes, limits.body_wait_s, limits.body_waiters)
-    states: list[ServerState] = []
+    callers = Callers()
     kept_in = Path(config.router.experience) if config.router.experience is not None else None
 
     @asynccontextmanager
@@ -186,19 +189,17 @@ def assemble(
             budget,
             upstreams,
             supervisor.states,
-            lambda: sum(len(one.connections) for one in states),
+            lambda: len(callers.connections),
         ),
         FeedbackEndpoint(auth, experience, dialects["openai-chat"]),
         dialects["openai-chat"],
-        lifespan,
     )
     buffer = memoryview(bytearray(READ_BYTES))
     settings = ConnectionSettings(
         ticker, buffer, buffer[:FIRST_READ_BYTES], limits.head_s, limits.callers, dialects["openai-chat"]
     )
-    gateway = Gateway(config, catalog, stores, app, functools.partial(Connection, settings), on_started)
-    states.append(gateway.server_state)
-    return gateway
+    listener = Listener(callers, functools.partial(Connection, settings, app, callers), lifespan, GRACE_S)
+    return Gateway(config, catalog, stores, listener, on_started)
 
 
 def _count_engine(metrics: Metrics, change: Change) -> None:

@@ -15,9 +15,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from unittest import mock
 
-import uvicorn.server
 from prometheus_client.parser import text_string_to_metric_families
 from raw_caller import QUESTION, Answer, Caller, caller
 from scripted_upstream import Upstream
@@ -58,7 +56,7 @@ class Gateway:
 
     def stop(self) -> None:
         """What is under way is finished first."""
-        self.server.should_exit = True
+        self.server.stop()
 
     async def get(self, path: str, *headers: str) -> Answer:
         return await self.ask(None, *headers, path=path, method="GET")
@@ -83,10 +81,10 @@ class Gateway:
     async def is_empty(self) -> None:
         """Nothing is held for anybody any more."""
         try:
-            await self.until(lambda metrics: not _held(metrics) and not self.server.server_state.tasks)
+            await self.until(lambda metrics: not _held(metrics) and not self.server.callers.tasks)
         except TimeoutError:
             held = _held(await self.metrics())
-            raise AssertionError(f"left behind: {held}, {self.server.server_state.tasks}") from None
+            raise AssertionError(f"left behind: {held}, {self.server.callers.tasks}") from None
 
 
 def _held(metrics: dict[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:
@@ -110,16 +108,6 @@ class _Errors(logging.Handler):
         self.records.append(record)
 
 
-class _Hurried:
-    """asyncio as uvicorn sees it: it waits in tenths of a second, and the tests begin and end hundreds of gateways."""
-
-    async def sleep(self, delay: float) -> None:
-        await asyncio.sleep(delay / 20)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(asyncio, name)
-
-
 @asynccontextmanager
 async def serving(
     config: Config,
@@ -135,7 +123,7 @@ async def serving(
     started = asyncio.Event()
     try:
         async with asyncio.timeout(TEST_S):
-            with socket.socket() as sock, mock.patch.object(uvicorn.server, "asyncio", _Hurried()):
+            with socket.socket() as sock:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
                 sock.bind(("127.0.0.1", 0))
                 port = sock.getsockname()[1]
@@ -146,15 +134,15 @@ async def serving(
                     environment=environment,
                     on_started=lambda gateway, url: started.set(),
                 )
-                served = asyncio.get_running_loop().create_task(server.serve(sockets=[sock]))
+                served = asyncio.get_running_loop().create_task(server.serve([sock]))
                 await started.wait()
                 gateway = Gateway(server, port, secret, errors.records, callers_tls)
                 try:
                     yield gateway
-                    if not server.should_exit:
+                    if not server.stopping:
                         await gateway.is_empty()
                 finally:
-                    server.should_exit = True
+                    server.stop()
                     await served
     finally:
         logging.getLogger().removeHandler(errors)

@@ -8,12 +8,8 @@ import logging
 import os
 import resource
 import shlex
-import shutil
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 import click
 
@@ -23,6 +19,7 @@ from moltbot_edge.cli.reading import read_here
 from moltbot_edge.config.load import find_config, model_stores
 from moltbot_edge.config.schema import Config
 from moltbot_edge.kernel.registry import PluginError
+from moltbot_edge.server.listener import CannotListen
 
 EPILOG = """\b
 Examples:
@@ -65,7 +62,7 @@ def serve(ctx: click.Context, file: Path | None, host: str | None, port: str | N
     except PluginError as error:
         click.echo(f"not started: {error}", err=True)
         ctx.exit(1)
-    if gateway.has_engines and shutil.which(reading.config.engines.command) is None:
+    if gateway.has_engines and not _is_on_the_path(reading.config.engines.command):
         click.echo(
             f"there are models for an engine, and {reading.config.engines.command!r} is not on the PATH: "
             "install llama.cpp, or name its llama-server in engines.command",
@@ -74,19 +71,18 @@ def serve(ctx: click.Context, file: Path | None, host: str | None, port: str | N
     # What exists now stays until the end: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end)
     try:
         gateway.run()
-    except SystemExit:
-        if not gateway.started:  # the log has the reason, mostly a port that is taken
-            click.echo("not started: stop what listens there, or choose another with --port N", err=True)
-        raise
+    except CannotListen as error:
+        click.echo(f"not started: cannot listen on {error}", err=True)
+        click.echo("stop what listens there, or choose another with --port N", err=True)
+        ctx.exit(1)
 
 
-def _end(number: int, frame: FrameType | None) -> NoReturn:
-    """uvicorn raises the signal that ended it once more, when all is done: that is no error."""
-    raise SystemExit(0)
+def _is_on_the_path(command: str) -> bool:
+    import shutil  # with bz2 and lzma: for those who have engines
+
+    return shutil.which(command) is not None
 
 
 def _started(gateway: Gateway, url: str) -> None:
@@ -135,7 +131,6 @@ def _log_to_stderr(config: Config) -> None:
     logging.basicConfig(
         level=config.server.log_level.upper(), format=f"{stamp}%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its greetings are said better above
 
 
 def _raise_open_file_limit() -> None:

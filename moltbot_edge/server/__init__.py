@@ -1,6 +1,8 @@
 """The callers' side: HTTP/1.1 in, ASGI inside.
 
-connection  one caller's connection, in the place of uvicorn's own protocol: bounded, one write per event
+listener    from the first socket to the last reply
+callers     who is connected, and what is being served
+connection  one caller's connection: bounded, one write per event
 call        one request on it, and its reply
 app         path -> endpoint, nothing between the two
 reading     endpoints that only tell something

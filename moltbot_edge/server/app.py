@@ -1,9 +1,8 @@
-"""Path -> endpoint, and the life around them: an ASGI application with nothing between the two."""
+"""Path -> endpoint: an ASGI application for HTTP alone, with nothing between the two."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.server.call import Message
@@ -14,8 +13,6 @@ from moltbot_edge.server.feedback import FeedbackEndpoint
 from moltbot_edge.server.models import ONE, ModelsEndpoint
 from moltbot_edge.server.reading import Send, Tell, tell
 from moltbot_edge.server.status import StatusEndpoints
-
-Lifespan = Callable[[], AbstractAsyncContextManager[None]]
 
 
 class App:
@@ -28,7 +25,6 @@ class App:
         status: StatusEndpoints,
         feedback: FeedbackEndpoint,
         dialect: Dialect,
-        lifespan: Lifespan,
     ) -> None:
         self._chat = chat
         self._feedback = feedback
@@ -41,11 +37,8 @@ class App:
         }
         self._one_model = models.one
         self._dialect = dialect
-        self._lifespan = lifespan
 
     def __call__(self, scope: Scope, receive: Callable[[], Awaitable[Message]], send: Send) -> Awaitable[None]:
-        if scope["type"] == "lifespan":
-            return self._live(receive, send)
         path = scope["path"]
         if path in self._chat_paths:
             return self._chat(scope)
@@ -53,10 +46,3 @@ class App:
             return self._feedback(scope)
         one_model = self._one_model if path.startswith(ONE) else None
         return tell(scope, send, self._told.get(path, one_model), self._dialect)
-
-    async def _live(self, receive: Callable[[], Awaitable[Message]], send: Send) -> None:
-        await receive()
-        async with self._lifespan():
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-        await send({"type": "lifespan.shutdown.complete"})

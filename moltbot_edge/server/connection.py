@@ -1,11 +1,11 @@
-"""One caller's connection: HTTP/1.1 on a socket, ASGI inside. Stands where uvicorn's own protocol would.
+"""One caller's connection: HTTP/1.1 on a socket, ASGI inside. Stands where uvicorn's protocol would.
 
 What differs from that one, and why it is here: a body is read only as far as somebody asked for it, so that
 thousands of uploads hold a read buffer each and no more; a reply's head leaves with its first bytes; a caller
 that leaves cancels the task that serves it; heads and bodies have time limits; a refused upload is read to its
 end for a while, so that the refusal arrives.
 
-Source: RFC 9112; the protocol's contract with the server is uvicorn's `HttpToolsProtocol`.
+Source: RFC 9112, and uvicorn's `HttpToolsProtocol`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from typing import Any, cast
 
 import httptools
 import msgspec
-from uvicorn.config import Config as UvicornConfig
-from uvicorn.server import ServerState
 
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.errors import GatewayError, InvalidRequest, Overloaded, RequestTimeout
 from moltbot_edge.gateway.output import write_error
 from moltbot_edge.server.call import EXTENSION, Call, Message
+from moltbot_edge.server.callers import Callers
 from moltbot_edge.upstream.ticker import TICK_S, Ticker
 from moltbot_edge.upstream.wire import FRAMING, MAX_HEAD_BYTES
 
@@ -58,22 +57,14 @@ class ConnectionSettings(msgspec.Struct, frozen=True):
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One caller's connection, for `uvicorn.Config(http=functools.partial(Connection, settings))`."""
+    """One caller's connection, and what it asks of *app*."""
 
-    def __init__(
-        self,
-        settings: ConnectionSettings,
-        *,
-        config: UvicornConfig,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
+    def __init__(self, settings: ConnectionSettings, app: Asgi, callers: Callers) -> None:
         self._settings = settings
-        self._app: Asgi = config.loaded_app
-        self._state = server_state
-        self._connections: set[Any] = server_state.connections  # typed there as uvicorn's own protocols
-        self._loop = _loop or asyncio.get_running_loop()
+        self._app = app
+        self._callers = callers
+        self._connections = callers.connections
+        self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
         self._calls: deque[Call] = deque()  # the first is being served, the others are pipelined
@@ -92,7 +83,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def default_headers(self) -> list[tuple[bytes, bytes]]:
-        return self._state.default_headers
+        return self._callers.headers
 
     # asyncio's side.
 
@@ -117,7 +108,7 @@ class Connection(asyncio.BufferedProtocol):
                 call.wake()
                 if call.task is not None:
                     call.task.cancel("the caller has left")
-                    self._state.tasks.discard(call.task)  # one that has not begun will not do so itself
+                    self._callers.tasks.discard(call.task)  # one that has not begun will not do so itself
 
     def eof_received(self) -> None:
         return None  # a caller that closes its side has left: the transport closes, and connection_lost comes
@@ -249,7 +240,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def replied(self, call: Call) -> None:
         """*call*'s reply is complete: on to the next request, or to the end."""
-        self._state.total_requests += 1
+        self._callers.served += 1
         self._calls.popleft()
         self._silent_s = 0.0
         if not call.keep_alive:
@@ -324,7 +315,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _serve(self, call: Call, scope: Scope) -> None:
         call.task = task = self._loop.create_task(self._run(call, scope))
-        self._state.tasks.add(task)
+        self._callers.tasks.add(task)
 
     async def _run(self, call: Call, scope: Scope) -> None:
         try:
@@ -348,7 +339,7 @@ class Connection(asyncio.BufferedProtocol):
                 self.abort()
         finally:
             if call.task is not None:
-                self._state.tasks.discard(call.task)
+                self._callers.tasks.discard(call.task)
 
     def _pass_over(self, rest: bytes) -> None:
         """A wish for another protocol: Java's client has it with every first request, and is content with HTTP/1.1.

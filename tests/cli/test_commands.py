@@ -58,7 +58,7 @@ def test_help_and_version_read_nothing_but_click(option: str) -> None:
     modules = json.loads(done.stdout.splitlines()[-1])
     ours = {name for name in modules if name.startswith("moltbot_edge")}
     assert ours == {"moltbot_edge", "moltbot_edge.cli", "moltbot_edge.cli.main"}
-    assert not {"yaml", "msgspec", "starlette", "uvicorn", "asyncio"} & {*modules}
+    assert not {"yaml", "msgspec", "uvloop", "asyncio"} & {*modules}
 
 
 def test_an_unknown_command_names_those_that_there_are(run: Run) -> None:

@@ -308,7 +308,7 @@ async def test_a_caller_that_reads_slowly_holds_bounded_memory(kind: str) -> Non
         async for piece in pieces:
             got += len(piece)
             assert box.visits[0].sent_bytes - got < AHEAD_BYTES
-            assert held_by(gateway.server.server_state.connections) < 400_000
+            assert held_by(gateway.server.callers.connections) < 400_000
         assert got == EVERYTHING
 
 

@@ -41,7 +41,7 @@ async def test_one_connection_serves_many_requests() -> None:
         for _ in range(3):
             assert (await client.ask()).status == 200
             assert (await client.ask(None, path="/health", method="GET")).status == 200
-        assert len(gateway.server.server_state.connections) == 1
+        assert len(gateway.server.callers.connections) == 1
 
 
 async def test_a_request_in_single_bytes_is_the_same_request() -> None:
@@ -173,7 +173,8 @@ async def test_a_caller_who_waits_for_leave_to_send_too_much_is_refused_at_once(
 async def test_small_packets_are_not_held_back() -> None:
     async with serving(Config()) as gateway, gateway.caller() as client:
         await client.ask(None, path="/health", method="GET")
-        for one in gateway.server.server_state.connections:
+        for one in gateway.server.callers.connections:
+            assert isinstance(one, connection.Connection)
             sock = one.transport.get_extra_info("socket")
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
@@ -303,7 +304,7 @@ async def test_a_caller_that_does_not_read_its_whole_reply_is_dropped(monkeypatc
             await client.send(request(QUESTION, *more))
             await box.was_asked()
             async with asyncio.timeout(5):
-                while gateway.server.server_state.connections:  # noqa: ASYNC110  (the gateway tells nobody)
+                while gateway.server.callers.connections:  # noqa: ASYNC110  (the gateway tells nobody)
                     await asyncio.sleep(0.05)
             with pytest.raises(Cut):
                 await client.reply()
@@ -364,7 +365,7 @@ async def test_more_callers_than_allowed_are_refused_with_a_time_to_come_back() 
 
 async def _until_connected(gateway: Gateway, callers: int) -> None:
     async with asyncio.timeout(2):
-        while len(gateway.server.server_state.connections) > callers:  # noqa: ASYNC110  (the gateway tells nobody)
+        while len(gateway.server.callers.connections) > callers:  # noqa: ASYNC110  (the gateway tells nobody)
             await asyncio.sleep(0.01)
 
 
@@ -397,8 +398,8 @@ async def test_a_reply_under_way_is_finished_before_the_end() -> None:
         assert [piece async for piece in client.pieces(head)] == events
         assert await client.closed() == b""
         assert await idle.closed() == await half.closed() == b""
-    assert gateway.server.server_state.tasks == set()
-    assert gateway.server.server_state.connections == set()
+    assert gateway.server.callers.tasks == set()
+    assert gateway.server.callers.connections == set()
 
 
 async def test_nobody_is_let_in_at_the_end() -> None:
