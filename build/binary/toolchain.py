@@ -55,10 +55,14 @@ class Target:
     def compile_flags(self) -> tuple[str, ...]:
         """For every object. The static file has a fixed address: to relocate it would cost memory at each start.
 
-        In a shared one a library's names are its own: another module may bring another copy of that library.
+        Nobody unwinds its stack either: the tables for that would be 1 MB of it. In a shared one a library's names are
+        its own: another module may bring another copy of that library.
         """
-        position = ("-fno-pic", "-fno-pie") if self.static else ("-fPIC", "-fvisibility=hidden")
-        return ("-g0", *position, "-ffunction-sections", "-fdata-sections")
+        if self.static:
+            form: tuple[str, ...] = ("-fno-pic", "-fno-pie", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables")
+        else:
+            form = ("-fPIC", "-fvisibility=hidden")
+        return ("-g0", *form, "-ffunction-sections", "-fdata-sections")
 
     @property
     def link_flags(self) -> tuple[str, ...]:
