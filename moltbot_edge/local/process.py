@@ -111,16 +111,20 @@ async def spawn(
     """Start *command*, whose first word is a path. *on_line* is told each line of its output. Raises `OSError`."""
     tie = _tie()
     words = list(command) if tie is not None else [*_tying_words(), *command]
-    _, child = await asyncio.get_running_loop().subprocess_exec(
-        lambda: Child(on_line, keep_bytes),
-        *words,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=dict(environment),
-        start_new_session=True,
-        preexec_fn=tie,
-    )
+    nothing = _nothing_to_read()
+    try:
+        _, child = await asyncio.get_running_loop().subprocess_exec(
+            lambda: Child(on_line, keep_bytes),
+            *words,
+            stdin=nothing,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=dict(environment),
+            start_new_session=True,
+            preexec_fn=tie,
+        )
+    finally:
+        os.close(nothing)
     _offer_to_the_oom_killer(child.pid)
     return child
 
@@ -193,6 +197,16 @@ def _tying_words() -> list[str]:
         raise OSError("nothing here can tie an engine's life to the gateway's: neither ctypes nor setpriv (util-linux)")
     look = f'[ "$PPID" = {os.getpid()} ] && exec "$@"'
     return [setpriv, "--pdeathsig", "KILL", "--", "/bin/sh", "-c", look, "sh"]
+
+
+def _nothing_to_read() -> int:
+    """A descriptor that is at its end: /dev/null, or where there is none a pipe that nobody writes to."""
+    try:
+        return os.open(os.devnull, os.O_RDONLY)
+    except FileNotFoundError:
+        read, write = os.pipe()
+        os.close(write)
+        return read
 
 
 def _offer_to_the_oom_killer(pid: int) -> None:
