@@ -113,7 +113,7 @@ def test_a_port_that_is_taken_is_told(place: Place) -> None:
         done = place.run("serve", "--port", str(port))
     assert done.status not in (None, 0)
     assert str(port) in done.errors
-    assert "address already in use" in done.errors
+    assert "in use" in done.errors  # each C library has its own words
     assert "Traceback" not in done.errors
 
 

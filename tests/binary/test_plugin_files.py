@@ -11,6 +11,14 @@ from raw_caller import QUESTION
 from scripted_upstream import says
 
 TRIAL = """
+from moltbot_edge.api import policy
+
+
+@policy("trial")
+def trial(candidates, query):
+    return candidates
+
+
 missing = []
 for name in {names!r}:
     try:

@@ -16,7 +16,10 @@ async def test_it_serves_where_there_is_nothing_but_itself(place: Place) -> None
     with place.serving("--port", "0") as gateway:
         assert (await gateway.get("/health")).status == 200
         assert (await gateway.get("/v1/models")).json["data"] == []
-        assert (await gateway.get("/metrics")).status == 200
+        counted = await gateway.get("/metrics")
+        assert counted.status == 200
+        assert b"\nprocess_cpu_seconds_total " in counted.body
+        assert b"\nprocess_resident_memory_bytes " not in counted.body  # nobody can tell
         gateway.terminate()
         assert await gateway.ended() == 0
     assert "Traceback" not in gateway.said()
@@ -42,7 +45,7 @@ async def test_it_serves_where_nothing_can_be_written(place: Place) -> None:
 @pytest.mark.only("alone")
 async def test_it_serves_where_there_is_a_proc(place: Place) -> None:
     with place.serving("--port", "0", proc=True) as gateway:
-        assert b"process_resident_memory_bytes" in (await gateway.get("/metrics")).body
+        assert b"\nprocess_resident_memory_bytes " in (await gateway.get("/metrics")).body
 
 
 async def test_it_serves_without_an_environment(place: Place) -> None:
