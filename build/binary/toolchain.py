@@ -62,7 +62,8 @@ class Target:
             form: tuple[str, ...] = ("-fno-pic", "-fno-pie", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables")
         else:
             form = ("-fPIC", "-fvisibility=hidden")
-        return ("-g0", *form, "-ffunction-sections", "-fdata-sections")
+        # Zig keeps a register for the frame in every function, where nothing says otherwise.
+        return ("-g0", *form, "-fomit-frame-pointer", "-ffunction-sections", "-fdata-sections")
 
     @property
     def link_flags(self) -> tuple[str, ...]:
