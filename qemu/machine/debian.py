@@ -156,18 +156,24 @@ class Suite:
 
 
 def unpacked(package: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
-    """The files of *package* whose names are *wanted*, below *folder*; names are as in ``usr/bin/env``."""
-    process = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE)
-    try:
-        with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-            # Debian 12's Python 3.11.2 has no filters yet; apt has compared the hash in any case.
-            archive.extraction_filter = getattr(tarfile, "tar_filter", None)
-            for member in archive:
-                if wanted(member.name.removeprefix("./")):
-                    archive.extract(member, folder, numeric_owner=True)
-    finally:
-        process.kill()
-        process.wait()
+    """The files of *package* whose names are *wanted*, as in ``usr/bin/env``, below *folder*. Raises `Failed`."""
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+                # Debian 12's Python 3.11.2 has no filters yet; apt has compared the hash in any case.
+                archive.extraction_filter = getattr(tarfile, "tar_filter", None)
+                for member in archive:
+                    if wanted(member.name.removeprefix("./")):
+                        archive.extract(member, folder, numeric_owner=True)
+            while process.stdout.read(1 << 16):  # blocks of nothing that end an archive
+                pass
+        except tarfile.TarError as error:
+            raise Failed(f"{package} cannot be unpacked: {error}") from error
+        finally:
+            process.stdout.close()  # where this side has stopped, the other does then
+    if process.returncode != 0:
+        raise Failed(f"{package} cannot be unpacked: dpkg-deb ended with {process.returncode}")
 
 
 def output(line: Sequence[str | Path], log: Log, limit_s: float, folder: Path | None = None) -> str:
