@@ -25,6 +25,8 @@ from build.binary import contents
 from build.binary.contents import Contents, Module, Selection
 
 ALIGNMENT: Final = 16
+# For the interpreter that writes it. Columns serve to underline a line of source in a traceback, and there is none.
+OPTIONS: Final = ("-X", "no_debug_ranges")
 # What runs before the import system does, under the names that the import system knows.
 BOOTSTRAP: Final = {
     "_frozen_importlib": "importlib._bootstrap",
@@ -32,7 +34,6 @@ BOOTSTRAP: Final = {
     "zipimport": "zipimport",
 }
 ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say
-STORED: Final = (".pem",)  # read at a start
 
 BLOB: Final = """\
         .section .rodata.frozen_blob, "a", %progbits
@@ -137,16 +138,12 @@ def freeze(listed: Contents, selection: Selection, folder: Path) -> list[Row]:
 
 
 def archive(path: Path, files: Mapping[str, bytes]) -> None:
-    """Append *files* to the executable *path* as a zip, whose bytes depend on nothing but names and contents.
-
-    Texts are compressed, for nobody reads them in a hurry; what is in `STORED` is not.
-    """
+    """Append *files* to the executable *path* as a zip, whose bytes depend on nothing but names and contents."""
     with zipfile.ZipFile(path, "a") as appended:
         for name, data in sorted(files.items()):
             entry = zipfile.ZipInfo(name, ZIP_TIME)
             entry.external_attr = 0o644 << 16
-            method = zipfile.ZIP_STORED if name.endswith(STORED) else zipfile.ZIP_DEFLATED
-            appended.writestr(entry, data, method, compresslevel=9)
+            appended.writestr(entry, data, zipfile.ZIP_DEFLATED, compresslevel=9)
 
 
 def _append(blob: bytearray, module: Module, code: bytes) -> Row:

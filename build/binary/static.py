@@ -101,7 +101,7 @@ def _frozen(store: Store, listed: Contents, python: Python, packages: Step) -> S
     def make(folder: Path) -> None:
         places = [python.stdlib, wheels.folder_of(packages), ROOT, folder]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
-        command = [str(host), "-m", "build.binary.frozen", *map(str, places)]
+        command = [str(host), *frozen.OPTIONS, "-m", "build.binary.frozen", *map(str, places)]
         done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode != 0:
             raise BuildFailed(f"the modules could not be frozen:\n{done.stderr.strip()}")

@@ -137,7 +137,6 @@ def test_an_archive_after_the_executable_is_read_where_it_lies_and_is_the_same_e
         made.append(executable.read_bytes())
         assert zipimport.zipimporter(str(executable)).get_data("certifi/cacert.pem") == files["certifi/cacert.pem"]
     assert made[0] == made[1]
-    assert files["certifi/cacert.pem"] in made[0], "what a start reads is not compressed"
     with zipfile.ZipFile(executable) as read:
         assert read.testzip() is None
         assert read.read("licences/x.txt") == files["licences/x.txt"]
