@@ -69,8 +69,8 @@ def serve(ctx: click.Context, file: Path | None, host: str | None, port: str | N
             err=True,
         )
     # What exists now stays until the end: the collector need not look at it again.
-    gc.collect()
     gc.freeze()
+    gc.enable()
     try:
         gateway.run()
     except CannotListen as error:

@@ -4,7 +4,7 @@ Every limit has its unit in its name and its reason beside it, as ``Meta(descrip
 show it. ``extra`` is for `decode`: *expected* words a pattern for people, *holds* says what a text stands for.
 """
 
-from __future__ import annotations
+# Annotations are evaluated here: as texts, msgspec would compile each of the 150 twice, 6 ms of every start.
 
 from typing import Annotated, Any, Literal
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import socket
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -78,6 +77,8 @@ class Launcher:
         return Command(words, environment, port)
 
     def _program(self) -> Path:
+        import shutil  # with bz2 and lzma, 2.5 ms: for who starts an engine
+
         command = self._engines.command
         found = shutil.which(os.path.expanduser(command), path=self._environment.get("PATH"))
         if found is None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -192,6 +191,8 @@ def _death_signal_of_the_c_library() -> Callable[[int], None] | None:
 
 def _tying_words() -> list[str]:
     """``setpriv`` of util-linux does the same; a shell looks whether the gateway lives, and becomes the command."""
+    import shutil  # with bz2 and lzma; hardly anybody comes here
+
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         raise OSError("nothing here can tie an engine's life to the gateway's: neither ctypes nor setpriv (util-linux)")

@@ -91,3 +91,21 @@ def test_models_without_an_engine_are_said_at_the_start(tmp_path: Path) -> None:
         process.terminate()
         _, complaints = process.communicate(timeout=WAIT_S)
     assert "'no-such-engine' is not on the PATH" in complaints
+
+
+def test_what_the_start_made_is_no_work_for_the_garbage_collector_and_the_rest_is() -> None:
+    script = """
+import gc
+from moltbot_edge.cli import serve
+
+def started(gateway, url):
+    print(gc.isenabled(), gc.get_freeze_count() > 10_000)
+    gateway.stop()
+
+serve._started = started
+from moltbot_edge.__main__ import main
+main()
+"""
+    command = [sys.executable, "-c", script, "serve", "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=True)
+    assert done.stdout == "True True\n"
