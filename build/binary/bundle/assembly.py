@@ -13,14 +13,13 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from build.binary import components, contents, frozen, sbom, wheels
-from build.binary.bundle import gate
-from build.binary.bundle.bundler import PYINSTALLER, pyinstaller
+from build.binary.bundle import bundler, gate
 from build.binary.bundle.interpreter import GLIBC, SharedPython, runner, shared_python
 from build.binary.bundle.plan import INSIDE, ONEDIR, ONEFILE, PROGRAM, REPORT, Native, Plan
 from build.binary.bundle.strip import stripped
@@ -28,11 +27,12 @@ from build.binary.contents import Contents
 from build.binary.extensions import INITTAB
 from build.binary.sbom import Component
 from build.binary.store import BuildFailed, Step, Store, sha256_of
-from build.binary.toolchain import SOURCE_DATE_EPOCH, Architecture
+from build.binary.toolchain import SOURCE_DATE_EPOCH, Architecture, tools
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[2]
 SPEC: Final = HERE / "bundle.spec"
+NATIVE_SOURCE: Final = HERE.parent / "launcher/native.c"
 SBOM_INSIDE: Final = "sbom.cdx.json"
 TOLD_LINES: Final = 15
 
@@ -45,14 +45,20 @@ RECIPE: Final = (
     ),
 )
 
+NATIVE: Final = """
+$CC $COMPILE_FLAGS -Os -shared $LINK_FLAGS -I"$INCLUDE" \
+    -DNO_FROZEN_PAGES -DPyInit__moltbot_edge_native=PyInit__native "$SOURCE" -o "$OUT/$NAME"
+"""
+
 
 @dataclass(frozen=True)
 class Compiled:
-    """The product as a module in C, and what is to be said of who made it."""
+    """The product as a module in C; what is to be said of who made it, and that one's licence."""
 
     extension: Path
     step: Step
     maker: Component
+    licence: Path
 
 
 def build(builder: str, arch: Architecture, out: Path, store: Store, compiled: Compiled | None = None) -> list[Path]:
@@ -67,13 +73,16 @@ def build(builder: str, arch: Architecture, out: Path, store: Store, compiled: C
     product = components.product(ROOT, report["modules"])
     parts = [
         *components.of(store, listed, python, report["modules"], python.builtins),
-        Component(PYINSTALLER.name, PYINSTALLER.version, PYINSTALLER.licence, PYINSTALLER.purl),
+        bundler.COMPONENT,
         *([compiled.maker] if compiled else []),
     ]
     properties = {"builder": builder, "target": python.target.triple}
     inside = sbom.text(sbom.document(product, parts, properties=properties)).encode()
     data = {name: (wheels.folder_of(packages) / name).read_bytes() for name in listed.data}
     texts = components.licence_texts(store, listed, python, wheels.folder_of(packages))
+    texts["licences/PyInstaller.txt"] = bundler.licence_text(store)
+    if compiled:
+        texts[f"licences/{compiled.maker.name}.txt"] = compiled.licence.read_bytes()
     archived = {**data, **texts, SBOM_INSIDE: inside}
 
     name = f"moltbot-edge-{arch}-{builder}"
@@ -92,8 +101,8 @@ def build(builder: str, arch: Architecture, out: Path, store: Store, compiled: C
 def _bundle(
     store: Store, builder: str, listed: Contents, python: SharedPython, packages: Step, compiled: Compiled | None
 ) -> Step:
-    host = runner(store)
-    tool = pyinstaller(store, host.target.architecture)
+    host, own = runner(store), _own_module(store, python)
+    tool = bundler.pyinstaller(store, host.target.architecture)
     product = {str(path.relative_to(ROOT)): sha256_of(path) for path in sorted((ROOT / listed.product).rglob("*.py"))}
     inputs = {
         "product": product,
@@ -101,11 +110,12 @@ def _bundle(
         "python": python.step.key,
         "packages": packages.key,
         "pyinstaller": tool.key,
+        "native": own.path,
         "compiled": compiled.step.key if compiled else None,
     }
 
     def make(folder: Path) -> None:
-        natives = _natives(python, wheels.folder_of(packages), folder / "natives")
+        natives = (own, *_natives(python, wheels.folder_of(packages), folder / "natives"))
         if compiled:
             natives = (*natives, Native(f"{listed.product}{python.suffix}", str(compiled.extension), "EXTENSION"))
         plan = Plan(
@@ -124,6 +134,28 @@ def _bundle(
         (folder / REPORT).write_text(json.dumps({**report, "passed": _checked(folder, python)}))
 
     return store.step(f"bundle-{builder}-{python.target.triple}", inputs, make, does="runs PyInstaller")
+
+
+def _own_module(store: Store, python: SharedPython) -> Native:
+    """``moltbot_edge._native`` of the static executable's launcher, as a file."""
+    toolset = tools(store, python.target)
+    step = store.recipe(
+        f"native-{python.target.triple}",
+        NATIVE,
+        settings={
+            **toolset.settings,
+            "COMPILE_FLAGS": " ".join(python.target.compile_flags),
+            "LINK_FLAGS": " ".join(python.target.link_flags),
+            "SHA256": sha256_of(NATIVE_SOURCE),
+            "PYTHON": python.step.key,
+            "NAME": f"_native{python.suffix}",
+        },
+        unkeyed={"SOURCE": str(NATIVE_SOURCE), "INCLUDE": str(python.include)},
+        path=(toolset.folder,),
+        does="compiles the package's own module in C",
+    )
+    name = f"_native{python.suffix}"
+    return Native(f"moltbot_edge/{name}", str(step.folder / name), "EXTENSION")
 
 
 def _natives(python: SharedPython, packages: Path, folder: Path) -> tuple[Native, ...]:
@@ -167,18 +199,19 @@ def _checked(folder: Path, python: SharedPython) -> str:
     """What the bundle asks of a system, in a line. Raises `BuildFailed`."""
     arch = python.target.architecture
     try:
-        for form in (ONEDIR, INSIDE):
-            passed = gate.check(dict(_files(folder / form)), arch, GLIBC)
-        gate.check({ONEFILE: (folder / ONEFILE).read_bytes()}, arch, GLIBC)
+        for files in ({ONEFILE: (folder / ONEFILE).read_bytes(), **_files(folder / INSIDE)}, _files(folder / ONEDIR)):
+            passed = gate.check(files, arch, GLIBC)
     except gate.Refused as why:
         raise BuildFailed(f"the bundle that PyInstaller made does not run everywhere on {arch}:\n{why}") from why
     return str(passed)
 
 
-def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink():
-            yield str(path.relative_to(folder)), path.read_bytes()
+def _files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
 
 
 def _onefile(bundle: Path, archived: Mapping[str, bytes], file: Path) -> None:

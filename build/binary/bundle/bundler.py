@@ -12,6 +12,7 @@ from typing import Final
 from build.binary import wheels
 from build.binary.bundle.plan import PLATFORMS
 from build.binary.contents import ANY_MACHINE, Package
+from build.binary.sbom import Component
 from build.binary.store import Step, Store
 from build.binary.toolchain import ARCHITECTURES, Architecture
 
@@ -25,6 +26,8 @@ PYINSTALLER: Final = Package(
         "aarch64": "312da84b4b31ab9750066a823734c11b7c68757fdd67c9f038bf19c330a954e4",
     },
 )
+# Its bootloader and its importer are in a bundle.
+COMPONENT: Final = Component(PYINSTALLER.name, PYINSTALLER.version, PYINSTALLER.licence, PYINSTALLER.purl)
 NEEDED: Final = (
     Package(
         name="altgraph",
@@ -57,3 +60,9 @@ def pyinstaller(store: Store, machine: Architecture) -> Step:
 
     wheels_of = {arch: step.key for arch, step in each.items()}
     return store.step("pyinstaller", {"machine": machine, "wheels": wheels_of}, join, quiet=True)
+
+
+def licence_text(store: Store) -> bytes:
+    packages = wheels.folder_of(wheels.brought(store, "pyinstaller", (PYINSTALLER, *NEEDED), ARCHITECTURES[0]))
+    (text,) = packages.glob("pyinstaller-*.dist-info/**/COPYING.txt")
+    return text.read_bytes()

@@ -70,13 +70,14 @@ def build(arch: Architecture, out: Path, store: Store | None = None) -> list[Pat
 def _compiled(store: Store, arch: Architecture) -> Compiled:
     listed, package = contents.read().for_bundle(), package_pin("sdist", "nuitka")
     python, host = shared_python(store, arch), runner(store)
-    toolset = tools(store, python.target)
+    source, toolset = Shelf(store).sdist(package), tools(store, python.target)
+    maker = Component("nuitka", package.version, LICENCE, f"pkg:pypi/nuitka@{package.version}")
     product = ROOT / listed.product
     name = f"{listed.product}{python.suffix}"
     step = store.recipe(
         f"compiled-{python.target.triple}",
         COMPILED,
-        uses={"NUITKA": Shelf(store).sdist(package)},
+        uses={"NUITKA": source},
         settings={
             **toolset.settings,
             "NAME": listed.product,
@@ -100,6 +101,4 @@ def _compiled(store: Store, arch: Architecture) -> Compiled:
         path=(toolset.folder,),
         does="compiles the package to machine code",
     )
-    return Compiled(
-        step.folder / name, step, Component("nuitka", package.version, LICENCE, f"pkg:pypi/nuitka@{package.version}")
-    )
+    return Compiled(step.folder / name, step, maker, source.folder / "LICENSE-RUNTIME.txt")

@@ -1,5 +1,6 @@
 /* moltbot_edge._native: what the product asks of the executable that it is in, and of the system where ctypes would be
-   used elsewhere. Its types are in moltbot_edge/_native.pyi. */
+   used elsewhere. Its types are in moltbot_edge/_native.pyi. A bundle has it as a file, with NO_FROZEN_PAGES defined:
+   there, bytecode is in no program. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -10,6 +11,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#ifndef NO_FROZEN_PAGES
 extern const unsigned char frozen_blob[], frozen_blob_end[];
 
 PyDoc_STRVAR(release_frozen_pages_doc, "Give the bytecode's pages back; how many bytes. One that is needed again comes "
@@ -25,6 +27,7 @@ static PyObject *release_frozen_pages(PyObject *self, PyObject *unused)
         return PyErr_SetFromErrno(PyExc_OSError);
     return PyLong_FromSize_t(end - begin);
 }
+#endif
 
 PyDoc_STRVAR(set_parent_death_signal_doc, "Ask for this signal when the parent ends; prctl(2), PR_SET_PDEATHSIG. "
                                           "0 asks for none.");
@@ -40,7 +43,9 @@ static PyObject *set_parent_death_signal(PyObject *self, PyObject *argument)
 }
 
 static PyMethodDef methods[] = {
+#ifndef NO_FROZEN_PAGES
     {"release_frozen_pages", release_frozen_pages, METH_NOARGS, release_frozen_pages_doc},
+#endif
     {"set_parent_death_signal", set_parent_death_signal, METH_O, set_parent_death_signal_doc},
     {NULL, NULL, 0, NULL},
 };
