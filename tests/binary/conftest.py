@@ -20,6 +20,7 @@ import trustme
 from binary.memory import memory
 from binary.names import Names, naming
 from binary.place import Place
+from binary.processes import gateway_of
 from binary.served import BY_DNS, BY_HOSTS, Served
 from binary.target import Target, source, targets
 from scripted_upstream import refusing, says, upstream
@@ -172,5 +173,5 @@ async def served(
             with place.serving("--config", file, "--port", "0", environment={"SSL_CERT_FILE": trusted}) as gateway:
                 await gateway.get("/health")
                 if not target.emulated:
-                    pytestconfig.stash[MEASURED][str(target)] = memory(gateway.process.pid)
+                    pytestconfig.stash[MEASURED][str(target)] = memory(gateway_of(gateway.process.pid))
                 yield Served(gateway, near, far, cloud)

@@ -13,6 +13,15 @@ def lives(pid: int) -> bool:
         return False
 
 
+def gateway_of(pid: int) -> int:
+    """The process that serves, of the one that was started: a one-file bundle's unpacks, and starts itself again."""
+    command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    for child in children(pid):
+        if Path(f"/proc/{child}/cmdline").read_bytes() == command:
+            return child
+    return pid
+
+
 def children(pid: int) -> list[int]:
     listed = [Path(task, "children").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
     return [child for line in listed for child in map(int, line.split()) if lives(child)]

@@ -10,7 +10,7 @@ import signal
 import pytest
 from binary.engine import SAYS, with_engine
 from binary.place import Place
-from binary.processes import children, lives
+from binary.processes import children, gateway_of, lives
 from raw_caller import QUESTION, request
 from scripted_upstream import DONE, STREAM_HEAD, Visit, chunk, delta, upstream
 
@@ -57,7 +57,7 @@ async def test_an_engine_answers_and_ends_with_the_gateway(place: Place) -> None
         answer = await gateway.ask({**QUESTION, "model": "small"})
         assert answer.status == 200, (answer.body, gateway.said())
         assert answer.json["choices"][0]["message"]["content"] == SAYS
-        engines = children(gateway.process.pid)
+        engines = children(gateway_of(gateway.process.pid))
         assert len(engines) == 1
         gateway.terminate()
         assert await gateway.ended() == 0
@@ -67,7 +67,7 @@ async def test_an_engine_answers_and_ends_with_the_gateway(place: Place) -> None
 async def test_an_engine_ends_although_the_gateway_was_killed(place: Place) -> None:
     with place.serving("--config", with_engine(place), "--port", "0", environment=PATH) as gateway:
         assert (await gateway.ask({**QUESTION, "model": "small"})).status == 200, gateway.said()
-        engines = children(gateway.process.pid)
+        engines = children(gateway_of(gateway.process.pid))
         assert len(engines) == 1
         gateway.kill()
         assert await gateway.ended() == -signal.SIGKILL
@@ -79,7 +79,7 @@ async def test_an_engine_ends_although_the_gateway_was_killed(place: Place) -> N
 async def test_an_engine_that_ends_is_started_again(place: Place) -> None:
     with place.serving("--config", with_engine(place), "--port", "0", environment=PATH) as gateway:
         assert (await gateway.ask({**QUESTION, "model": "small"})).status == 200, gateway.said()
-        (engine,) = children(gateway.process.pid)
+        (engine,) = children(gateway_of(gateway.process.pid))
         os.kill(engine, signal.SIGKILL)
         await gateway.until_said("was killed by SIGKILL")
         again = await gateway.ask({**QUESTION, "model": "small"})
