@@ -6,4 +6,5 @@ serve    the gateway
 check    every problem of a configuration, or its JSON Schema
 keys     secrets for callers
 plugins  what was found, and what a plug-in may import
+router   where a request would go, and why
 """

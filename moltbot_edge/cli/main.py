@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, Listed]] = {
     "check": Listed("every problem of a configuration, with its line", "moltbot-edge check moltbot.yaml"),
     "keys": Listed("a secret for a caller, and its line for the configuration", "moltbot-edge keys new kitchen"),
     "plugins": Listed("what was found of plug-ins, and what they may import", "moltbot-edge plugins --modules"),
+    "router": Listed("where a request would go, and why", "moltbot-edge router explain request.json"),
 }
 OWN_OPTIONS: Final = ("-h", "--help", "--version")
 

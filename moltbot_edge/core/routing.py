@@ -117,6 +117,22 @@ def able(candidates: Sequence[Candidate], prompt: Prompt) -> Sequence[Candidate]
     return candidates
 
 
+def objections(candidate: Candidate, query: RouteQuery) -> list[str]:
+    """Why it would be passed over, in words for people: what `eligible` and `able` go by."""
+    deployment, prompt = candidate.deployment, query.prompt()
+    found = []
+    if not _fits(candidate, query):
+        tokens = candidate.tokens(query)
+        found.append(f"its context is {deployment.context_tokens} tokens, the prompt has about {tokens:.0f}")
+    if candidate.standing.cooling_until > query.now:
+        found.append(f"cools down for another {candidate.standing.cooling_until - query.now:.0f} s")
+    if prompt.tools and deployment.tools is False:
+        found.append("takes no tools")
+    if prompt.images and deployment.images is False:
+        found.append("takes no images")
+    return found
+
+
 def _fits(candidate: Candidate, query: RouteQuery) -> bool:
     context = candidate.deployment.context_tokens
     if context is None:
