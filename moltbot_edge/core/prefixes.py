@@ -1,7 +1,8 @@
 """How much of a prompt went to a deployment before: what it may still hold in its prompt cache.
 
 Bodies are compared at fixed lengths by checksums, each of which goes on from the one before, so that a body is read
-once and nothing of it is kept. A conversation's next request begins with the bytes of the last one.
+once and nothing of it is kept. A conversation's next request begins with the bytes of the last one, from the messages
+on, and goes on with what was answered.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 FIRST_BYTES = 256  # shorter beginnings are in every prompt of a client
 GROWTH = 1.125  # between two lengths: what was cached is known to an eighth
 LAST_BYTES = 256 * 1024
+HEAD_BYTES = 1024  # in which other fields may stand before the messages, such as a limit that changes
 KEPT_MARKS = 512  # of a deployment: ten long conversations
 
 # From the first message to the end of the first one that a user wrote, or to a brace in it: the same at every turn.
@@ -31,12 +33,12 @@ LENGTHS = _lengths()
 
 
 def marks(body: bytes | bytearray) -> tuple[int, ...]:
-    """One for each of `LENGTHS` that *body* has."""
-    size = len(body)
-    if size < FIRST_BYTES:
+    """One for each of `LENGTHS` that *body* has, from its messages on."""
+    if len(body) < FIRST_BYTES:
         return ()
     found: list[int] = []
-    view = memoryview(body)
+    view = memoryview(body)[max(body.find(b'"messages"', 0, HEAD_BYTES), 0) :]
+    size = len(view)
     mark = begin = 0
     for end in LENGTHS:
         if end > size:
@@ -54,24 +56,34 @@ def opening(body: bytes | bytearray) -> bytes:
 
 
 class Prefixes:
-    """The marks of what one deployment was sent, the least recently sent forgotten first."""
+    """The marks of what one deployment was sent, each with how many bytes it stands for; the oldest is forgotten first.
+
+    A body's last mark stands for all of it: whoever begins as far as that most likely goes on with the rest.
+    """
 
     def __init__(self, limit: int = KEPT_MARKS) -> None:
         self._limit = limit
-        self._marks: dict[int, None] = {}
+        self._bytes: dict[int, int] = {}
 
     def seen_bytes(self, of: Sequence[int]) -> int:
         """How long the beginning is that went there before."""
-        known = self._marks
-        for place in range(len(of) - 1, -1, -1):
-            if of[place] in known:
-                return LENGTHS[place]
+        known = self._bytes
+        for mark in reversed(of):
+            if mark in known:
+                return known[mark]
         return 0
 
-    def keep(self, of: Sequence[int]) -> None:
-        known = self._marks
-        for mark in of:
+    def keep(self, of: Sequence[int], body_bytes: int) -> None:
+        """*of* is not empty."""
+        known = self._bytes
+        for mark, length in zip(of, LENGTHS, strict=False):
             known.pop(mark, None)
-            known[mark] = None
+            known[mark] = length
+        known[of[-1]] = body_bytes
         while len(known) > self._limit:
             del known[next(iter(known))]
+
+    def answered(self, mark: int, reply_bytes: int) -> None:
+        """The body with this last mark was: the next one will hold the reply as well."""
+        if mark in self._bytes:
+            self._bytes[mark] += reply_bytes

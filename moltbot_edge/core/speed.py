@@ -15,7 +15,7 @@ from moltbot_edge.core.line import Line
 
 STEADY = 0.1  # the least share of a new value in a mean: the last ten or so count
 SETTLE_S = 10.0  # Finagle's decay: what was slow this long ago counts a third
-SLOW = 2.0  # times as long as usual; what is less is weather
+SLOW = 3.0  # times as long as usual; what is less is weather, or another program on the same board
 SLOWEST = 20.0  # a single hiccup is not believed beyond this
 READ_TO_WRITTEN = 5.0  # tokens read while one is written, before anything is known: boards 3 to 5, GPUs 30
 LEAST_TOKENS = 32  # read in one go; fewer tell the fixed cost, not the rate
@@ -27,7 +27,8 @@ class Sent(msgspec.Struct, frozen=True):
     """What was expected of a request as it was sent. *first_token_s* is None where nothing was known.
 
     *cacheable_tokens* went there before, at the beginning of a prompt; *read_tokens* are left to be read. *queue_s* is
-    the work that was ahead of it, as if done one after another; *work_s* is what it will take itself.
+    the work that was ahead of it, as if done one after another; *work_s* is what it will take itself. *mark* is the
+    last one of its body (`core.prefixes`), 0 where it has none.
     """
 
     body_bytes: int = 0
@@ -37,6 +38,7 @@ class Sent(msgspec.Struct, frozen=True):
     first_token_s: float | None = None
     queue_s: float = 0.0
     work_s: float = 1.0  # Tower's default for what nobody has seen yet
+    mark: int = 0
 
 
 class Speed(msgspec.Struct, frozen=True):

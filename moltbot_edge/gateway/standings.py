@@ -54,10 +54,10 @@ class Standings:
         standing = self._standings.get(name, _FRESH)
         speed = standing.speed
         tokens = self.prompt_tokens(deployment.model, body_bytes)
-        cacheable = 0.0
+        cacheable, mark = 0.0, 0
         if marks:
-            cacheable = self._cacheable(name, body_bytes, tokens, marks)
-            self._prefixes.setdefault(name, Prefixes()).keep(marks)
+            cacheable, mark = self._cacheable(name, body_bytes, tokens, marks), marks[-1]
+            self._prefixes.setdefault(name, Prefixes()).keep(marks, body_bytes)
         read = max(tokens - cacheable * speed.cache_hits, 1.0)
         if speed.known:
             first_token_s = speed.first_token_s(read, now)
@@ -70,9 +70,10 @@ class Standings:
                 first_token_s + queue_s * speed.crowding,
                 queue_s,
                 first_token_s + speed.reply_s,
+                mark,
             )
         else:
-            sent = Sent(body_bytes, tokens, cacheable, read, None, standing.queue_s(now))
+            sent = Sent(body_bytes, tokens, cacheable, read, None, standing.queue_s(now), mark=mark)
         self._standings[name] = standing.started(sent, now)
         return sent
 
@@ -83,8 +84,15 @@ class Standings:
         name = deployment.name
         before = self._standings[name]
         self._standings[name] = after = before.ended(sent, outcome, now)
-        if after.speed is not before.speed and outcome.usage is not None:
-            self._count(deployment.model, sent.body_bytes, outcome.usage.input_tokens)
+        usage = outcome.usage
+        if usage is None:
+            return
+        if after.speed is not before.speed:
+            self._count(deployment.model, sent.body_bytes, usage.input_tokens)
+        if sent.mark:
+            line = self._tokens.get(deployment.model)
+            bytes_per_token = 1.0 / line.slope if line is not None and line.slope else BYTES_PER_TOKEN
+            self._prefixes[name].answered(sent.mark, int(usage.output_tokens * bytes_per_token))
 
     def _count(self, model: str, body_bytes: int, tokens: int) -> None:
         if tokens and body_bytes <= tokens * MOST_BYTES_PER_TOKEN:
@@ -92,4 +100,4 @@ class Standings:
 
     def _cacheable(self, name: str, body_bytes: int, tokens: float, marks: Sequence[int]) -> float:
         prefixes = self._prefixes.get(name)
-        return tokens * prefixes.seen_bytes(marks) / body_bytes if prefixes is not None else 0.0
+        return tokens * min(prefixes.seen_bytes(marks) / body_bytes, 1.0) if prefixes is not None else 0.0

@@ -24,13 +24,31 @@ def test_a_conversations_next_request_begins_as_the_last_one_did() -> None:
     before, now = conversation(4), conversation(5)
     same = next(i for i, (one, other) in enumerate(zip(before, now, strict=False)) if one != other)
     known = Prefixes()
-    known.keep(marks(before))
-    assert same / GROWTH <= known.seen_bytes(marks(now)) <= same
+    known.keep(marks(before), len(before))
+    assert known.seen_bytes(marks(now)) == len(before)
+    assert same > 0.99 * len(before)
+
+
+def test_the_next_request_holds_the_reply_as_well() -> None:
+    known, body = Prefixes(), conversation(4)
+    known.keep(marks(body), len(body))
+    known.answered(marks(body)[-1], 300)
+    assert known.seen_bytes(marks(conversation(5))) == len(body) + 300
+    known.answered(1, 300)
+    assert known.seen_bytes((1,)) == 0
+
+
+def test_what_stands_before_the_messages_does_not_count() -> None:
+    known, body = Prefixes(), conversation(4)
+    known.keep(marks(body), len(body))
+    other = body.replace(b'"model": "chat"', b'"model": "chat", "max_tokens": 100')
+    assert other != body
+    assert known.seen_bytes(marks(other)) == len(body)
 
 
 def test_another_conversation_shares_its_system_prompt_and_no_more() -> None:
     known = Prefixes()
-    known.keep(marks(conversation(4)))
+    known.keep(marks(conversation(4)), len(conversation(4)))
     seen = known.seen_bytes(marks(conversation(4, about="coffee")))
     assert 600 / GROWTH < seen < 750
     assert known.seen_bytes(marks(conversation(4, system="You rhyme."))) == 0
@@ -45,10 +63,8 @@ def test_a_short_body_has_no_marks() -> None:
 def test_what_was_sent_longest_ago_is_forgotten_first() -> None:
     first, second = conversation(2), conversation(2, system="x" * 600)
     known = Prefixes(limit=len(marks(first)) + len(marks(second)))
-    known.keep(marks(first))
-    known.keep(marks(second))
-    known.keep(marks(first))
-    known.keep(marks(b"y" * 1000) * 2 + marks(b"z" * 4000))
+    for body in (first, second, first, b"y" * 1000, b"z" * 4000):
+        known.keep(marks(body), len(body))
     assert known.seen_bytes(marks(first)) > known.seen_bytes(marks(second))
 
 
@@ -63,7 +79,7 @@ def test_no_more_is_taken_for_the_same_than_is(common: bytes, one: bytes, other:
         (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
     )
     known = Prefixes()
-    known.keep(marks(first))
+    known.keep((*marks(first), 7), len(first))  # all its own marks stand for their lengths
     assert known.seen_bytes(marks(bytearray(second))) <= same
     if same >= FIRST_BYTES:
         assert known.seen_bytes(marks(second)) >= same / GROWTH - 1
