@@ -97,8 +97,9 @@ ALLOCATOR_TEXT: Final = Path(__file__).with_name("allocator.c")
 class Python:
     """CPython compiled for a target.
 
-    *archives* are what a static file is linked from, in order, the libraries included; *stdlib* is the folder of the
-    modules in Python; *allocator* an object that gives malloc() and free() to mimalloc.
+    *archives* are what a static file is linked from, in order: the *allocator*, which gives malloc() and free() to
+    mimalloc, the interpreter, the libraries. *parts* are the steps that they are in. *stdlib* is the folder of the
+    modules in Python.
     """
 
     target: Target
@@ -110,6 +111,7 @@ class Python:
     allocator: Path
     libraries: tuple[Library, ...]
     step: Step
+    parts: Mapping[str, Step]
 
     @cached_property
     def builtins(self) -> Mapping[str, str | None]:
@@ -138,6 +140,7 @@ def python(store: Store, target: Target) -> Python:
     """The interpreter as archives for a static *target*; what loads shared objects is built elsewhere (`bundle`)."""
     pin, source = Shelf(store).debian("python3.13")
     libraries = (openssl(store, target), sqlite(store, target), zlib(store, target))
+    under = {name: library.step for name, library in zip(("OPENSSL", "SQLITE", "ZLIB"), libraries, strict=True)}
     toolset = tools(store, target)
     flags = {**toolset.settings, "COMPILE_FLAGS": " ".join(target.compile_flags)}
     step = store.recipe(
@@ -146,7 +149,7 @@ def python(store: Store, target: Target) -> Python:
         uses={
             "SOURCE": source,
             "HOST_PYTHON": _host(store),
-            **{name: library.step for name, library in zip(("OPENSSL", "SQLITE", "ZLIB"), libraries, strict=True)},
+            **under,
         },
         settings={
             **flags,
@@ -174,12 +177,14 @@ def python(store: Store, target: Target) -> Python:
         include=step.folder / "include",
         stdlib=source.folder / "source/Lib",
         archives=(
+            allocator.folder / "allocator.o",
             *(step.folder / "lib" / name for name in own),
             *(archive for library in libraries for archive in library.archives),
         ),
         allocator=allocator.folder / "allocator.o",
         libraries=libraries,
         step=step,
+        parts={"PYTHON": step, "ALLOCATOR": allocator, **under},
     )
 
 

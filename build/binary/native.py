@@ -23,7 +23,7 @@ def main() -> int:
     try:
         print(host_python(store))
         interpreter = python(store, Target(options.arch))
-        for path in (*interpreter.archives, interpreter.allocator, *objects(store, interpreter)):
+        for path in (*interpreter.archives, *objects(store, interpreter)):
             print(path)
     except BuildFailed as failure:
         print(failure, file=sys.stderr)

@@ -118,7 +118,7 @@ def _linked(store: Store, listed: Contents, python: Python, objects: Sequence[Pa
     step = store.recipe(
         f"executable-{python.target.triple}",
         LINK,
-        uses={"FROZEN": bytecode, "PYTHON": python.step, **_libraries(python)},
+        uses={"FROZEN": bytecode, **python.parts},
         settings={
             **toolset.settings,
             "COMPILE_FLAGS": " ".join(python.target.compile_flags),
@@ -137,10 +137,6 @@ def _linked(store: Store, listed: Contents, python: Python, objects: Sequence[Pa
         does="links the executable",
     )
     return Linked(step.folder / "with-symbols", report, builtins)
-
-
-def _libraries(python: Python) -> dict[str, Step]:
-    return {library.pin.name.upper(): library.step for library in python.libraries}
 
 
 def _complete(wanted: Sequence[str], linked: Sequence[str], listed: Contents) -> None:

@@ -38,6 +38,7 @@ def python(tmp_path: Path) -> Python:
         allocator=tmp_path,
         libraries=(),
         step=Step("python", "key", tmp_path),
+        parts={},
     )
 
 
