@@ -21,8 +21,8 @@ from moltbot_edge.network import multicast
 
 LOOPBACK: Final = ("127.0.0.1", "::1")
 RESOLV_CONF: Final = Path("/etc/resolv.conf")
-# For hosts files and the like. Without a name server musl asks 127.0.0.1 for five seconds all the same.
-WITHOUT_SERVER_S: Final = 1.0
+# For hosts files, and multicast. Without a name server musl asks 127.0.0.1 for five seconds all the same.
+WITHOUT_SERVER_S: Final = multicast.WAIT_S + 0.3
 
 
 class NoAddress(OSError):
