@@ -38,6 +38,7 @@ TEST_S = 180  # as pyproject.toml has it, for a target that is not emulated
 FITS: dict[str, Callable[[Target], bool]] = {
     "alone": lambda target: target.alone,
     "built": lambda target: target.built is not None,
+    "bundle": lambda target: target.built is not None and not target.alone,
     "native": lambda target: not target.emulated,
     "named": lambda target: target.rooted and os.geteuid() == 0,  # port 53 is root's
     "unprivileged": lambda target: os.geteuid() != 0,  # root may read every file
