@@ -59,13 +59,19 @@ IN_CPYTHON: Final = (
         ("Modules/expat/COPYING",),
         "cpe:2.3:a:libexpat_project:libexpat:{}:*:*:*:*:*:*:*",
     ),
-    Brought("hacl-star", "MIT", "Modules/_hacl/refresh.sh", (r"expected_hacl_star_rev=(\w+)",)),
+    Brought(
+        "hacl-star",
+        "MIT",
+        "Modules/_hacl/refresh.sh",
+        (r"expected_hacl_star_rev=(\w+)",),
+        ("Modules/_hacl/Hacl_Streaming_Types.h",),  # with the licence at its beginning
+    ),
     Brought("libb2", "CC0-1.0", "Misc/sbom.spdx.json", (r"cpe:2\.3:a:blake2:libb2:([\d.]+):",)),
     Brought(
         "mimalloc",
         "MIT",
         "Include/internal/mimalloc/mimalloc.h",
-        (r"define MI_MALLOC_VERSION (\d)", r"VERSION \d(\d\d)"),
+        tuple(rf"define MI_MALLOC_VERSION {digits}" for digits in (r"(\d)\d\d", r"\d(\d)\d", r"\d\d(\d)")),
     ),
     Brought("mpdecimal", "BSD-2-Clause", "Modules/_decimal/libmpdec/mpdecimal.h", (r'define MPD_VERSION "([\d.]+)"',)),
 )

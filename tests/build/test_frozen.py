@@ -73,20 +73,21 @@ def test_a_traceback_names_the_module_and_the_line() -> None:
     assert Module("maths", b"", True, "maths").file == "<maths/__init__.py>"
 
 
-@pytest.fixture
-def places(tmp_path: Path) -> list[Path]:
-    """Enough of a library, and a product, for the list as it is; the packages are those of these tests."""
-    site = Path(next(path for path in sys.path if path.endswith("site-packages")))
-    return [Path(os.__file__).parent, site, ROOT]
-
-
-def freeze(places: list[Path], folder: Path) -> dict[str, bytes]:
+def freeze(folder: Path) -> dict[str, bytes]:
+    """In a process of its own, as the build does; hashes of strings are other ones in each."""
+    site = next(path for path in sys.path if path.endswith("site-packages"))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "random"}
+    places = [str(Path(os.__file__).parent), site, str(ROOT), str(folder)]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *places, folder], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", PROGRAM, *places], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return freeze(tmp_path_factory.mktemp("made"))
 
 
 # Of this machine's Python, whatever its version: the modules that it has under the names of the list.
@@ -104,14 +105,13 @@ frozen.freeze(listed, contents.select(listed, library, packages, product), folde
 """
 
 
-def test_the_same_input_gives_the_same_bytes(places: list[Path], tmp_path: Path) -> None:
-    assert freeze(places, tmp_path / "one") == freeze(places, tmp_path / "two")
+def test_the_same_input_gives_the_same_bytes(made: dict[str, bytes], tmp_path: Path) -> None:
+    assert freeze(tmp_path / "again") == made
 
 
-def test_the_table_points_at_each_modules_code(places: list[Path], tmp_path: Path) -> None:
-    files = freeze(places, tmp_path / "made")
-    table, (blob,) = files["table.c"].decode(), [data for name, data in files.items() if name.endswith(".bin")]
-    assert b"frozen-" in files["blob.S"]
+def test_the_table_points_at_each_modules_code(made: dict[str, bytes]) -> None:
+    table, (blob,) = made["table.c"].decode(), [data for name, data in made.items() if name.endswith(".bin")]
+    assert b"frozen-" in made["blob.S"]
     rows = [
         line.strip(" {},").replace('"', "").replace("frozen_blob + ", "").split(", ")
         for line in table.splitlines()
