@@ -1,0 +1,98 @@
+"""What the router decided, as metrics and headers tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from harness import config, serving
+from raw_caller import QUESTION
+from scripted_upstream import DONE, answers, delta, raw, says, streams, upstream
+
+from moltbot_edge.api import Candidate, RouteQuery
+from moltbot_edge.kernel.registry import Plugin
+
+pytestmark = pytest.mark.anyio
+
+REASONS = ("policy", "next", "left", "unordered")
+STREAMED = QUESTION | {"stream": True}
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":20,"completion_tokens":2}}\n\n'
+STREAM = streams([delta("one"), delta("two"), USAGE, DONE])
+
+
+async def test_the_default_tries_what_it_has_not_seen_and_then_goes_where_the_first_token_comes_soonest() -> None:
+    slow = streams([b"", delta("one") + delta("two") + USAGE + DONE], gap_s=0.5, framing="close")
+    async with upstream(slow) as one, upstream(STREAM) as two:
+        async with serving(config(one, two, policy="fastest")) as gateway:
+            first, second, *others = [await gateway.ask(STREAMED) for _ in range(6)]
+            metrics = await gateway.metrics()
+        assert {answer.header("x-moltbot-reason") for answer in (first, second)} == {"not seen yet"}
+        assert [len(one.asked), len(two.asked)] == [1, 5]
+        for answer in others:
+            assert answer.header("x-moltbot-deployment") == f"chat@127.0.0.1:{two.port}"
+            assert answer.header("x-moltbot-policy") == "fastest"
+            assert (answer.header("x-moltbot-reason") or "").startswith("predicted ")
+        assert metrics["moltbot_decisions_total", "chat", "fastest", "policy"] == 6
+        assert metrics["moltbot_candidates", "chat"] == 2
+        # Its first answer was predicted by nobody.
+        assert metrics["moltbot_first_token_predicted_ratio_count", f"chat@127.0.0.1:{two.port}"] == 4
+
+
+async def test_one_that_failed_and_then_the_one_that_is_left() -> None:
+    async with upstream(raw()) as bad, upstream(says()) as good, serving(config(bad, good)) as gateway:
+        assert (await gateway.ask()).status == 200
+        assert (await gateway.ask()).status == 200
+        metrics = await gateway.metrics()
+        decided = {
+            reason: metrics.get(("moltbot_decisions_total", "chat", "round-robin", reason)) for reason in REASONS
+        }
+        assert decided == {"policy": 1, "next": 1, "left": 1, "unordered": None}
+        assert metrics["moltbot_candidates", "chat"] == 1
+
+
+async def test_a_policy_that_fails() -> None:
+    def broken(candidates: Sequence[Candidate], query: RouteQuery) -> Sequence[Candidate]:
+        raise ZeroDivisionError
+
+    plugin = Plugin("policy", "mine", broken, "a test")
+    async with (
+        upstream(says()) as one,
+        upstream(says()) as two,
+        serving(config(one, two, policy="mine"), plugins=[plugin]) as gateway,
+    ):
+        answer = await gateway.ask()
+        assert answer.header("x-moltbot-reason") == "the policy failed"
+        metrics = await gateway.metrics()
+        assert metrics["moltbot_decisions_total", "chat", "mine", "unordered"] == 1
+        gateway.errors.clear()
+
+
+async def test_a_single_deployment_is_no_decision_but_its_first_token_is_predicted() -> None:
+    async with upstream(STREAM) as one, serving(config(one)) as gateway:
+        for _ in range(3):
+            answer = await gateway.ask(STREAMED)
+        assert answer.header("x-moltbot-deployment") == "chat"
+        assert answer.header("x-moltbot-reason") is None
+        metrics = await gateway.metrics()
+        assert metrics["moltbot_first_token_predicted_ratio_count", "chat"] == 2
+        assert not any(name[0].startswith("moltbot_decisions") for name in metrics)
+
+
+async def test_the_time_to_the_first_token_is_a_streams_first_events_and_not_its_heads() -> None:
+    late = streams([b"", delta("one") + DONE], gap_s=0.3, framing="close")
+    async with upstream(late) as one, serving(config(one)) as gateway:
+        assert (await gateway.ask(STREAMED)).status == 200
+        metrics = await gateway.metrics()
+        assert metrics["moltbot_first_byte_seconds_sum", "chat"] > 0.25
+
+
+async def test_a_callers_own_fault_is_no_failure_of_the_deployment() -> None:
+    async with (
+        upstream(answers(400, "{}"), says()) as one,
+        upstream(says()) as two,
+        serving(config(one, two)) as gateway,
+    ):
+        assert (await gateway.ask()).status == 400
+        assert (await gateway.ask()).status == 200
+        metrics = await gateway.metrics()
+        assert metrics["moltbot_candidates", "chat"] == 2
