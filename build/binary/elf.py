@@ -32,6 +32,7 @@ class Segment:
     kind: int
     flags: int
     offset: int
+    address: int
     file_bytes: int
     memory_bytes: int
     alignment: int
@@ -104,8 +105,10 @@ class Elf:
                 yield number, section
 
     def _segment(self, at: int) -> Segment:
-        kind, flags, offset, _, _, file_bytes, memory_bytes, alignment = struct.unpack_from("<IIQQQQQQ", self.data, at)
-        return Segment(kind, flags, offset, file_bytes, memory_bytes, alignment)
+        kind, flags, offset, address, _, file_bytes, memory_bytes, alignment = struct.unpack_from(
+            "<IIQQQQQQ", self.data, at
+        )
+        return Segment(kind, flags, offset, address, file_bytes, memory_bytes, alignment)
 
     def _text(self, at: int) -> str:
         return self.data[at : self.data.index(b"\0", at)].decode("utf-8", "replace")

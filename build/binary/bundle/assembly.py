@@ -38,7 +38,7 @@ TOLD_LINES: Final = 15
 
 # What the result depends on, beside the modules themselves and the other steps.
 RECIPE: Final = (
-    *(HERE.parent / name for name in ("contents.py", "contents.toml", "frozen.py", "imports.py")),
+    *(HERE.parent / name for name in ("contents.py", "contents.toml", "elf.py", "frozen.py", "imports.py")),
     *(
         HERE / name
         for name in ("assembly.py", "bundle.spec", "dynamic.py", "gate.py", "plan.py", "start.py", "strip.py")

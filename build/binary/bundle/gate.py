@@ -1,18 +1,21 @@
 """The check that a bundle passes before it leaves: nothing of the machine that built it, nothing that a target lacks.
 
-Every ELF file is for the target's machine; on aarch64 its segments suit pages of 64 KiB, as kernels for the Pi 5 and
-some distributions have 16 or 64; no symbol is younger than the bound on glibc; every library that is named is either in
-the bundle or in `SYSTEM`; nothing has a search path of its own. A bundle with a file of the wrong machine may well run:
-a first trial's did, with two.
+Every ELF file is for the target's machine; its segments suit the largest pages of that machine's kernels; no symbol is
+younger than the bound on glibc; every library that is named is either in the bundle or in `SYSTEM`; nothing has a
+search path of its own. A bundle with a file of the wrong machine may well run: a first trial's did, with two.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from build.binary.bundle import dynamic
+from build.binary.bundle.dynamic import Wants, wants
+from build.binary.elf import LOAD_ALIGNMENT, PT_LOAD, Elf, NotElf
+
+ELF: Final = b"\x7fELF"
 
 # glibc's own libraries, and zlib, which PyInstaller's bootloader links.
 SYSTEM: Final = frozenset(
@@ -29,7 +32,6 @@ SYSTEM: Final = frozenset(
         "libz.so.1",
     }
 )
-PAGE_BYTES: Final = {"aarch64": 0x10000, "x86_64": 0x1000}
 
 
 class Refused(Exception):
@@ -53,39 +55,46 @@ class Passed:
 def check(files: Mapping[str, bytes], arch: str, glibc: tuple[int, int]) -> Passed:
     """*files* are a bundle's, by their name in it; those that are no ELF files are passed over. Raises `Refused`."""
     faults: list[str] = []
-    elves: dict[str, dynamic.Elf] = {}
+    found: dict[str, tuple[Elf, Wants]] = {}
     for name, content in sorted(files.items()):
-        if dynamic.is_elf(content):
+        if content.startswith(ELF):
             try:
-                elves[name] = dynamic.read(content)
-            except dynamic.NotElf as error:
+                file = Elf(content)
+                found[name] = file, wants(file)
+            except (NotElf, struct.error) as error:
                 faults.append(f"{name}: {error}")
-    provided = {name.rpartition("/")[2] for name in elves} | {elf.soname for elf in elves.values() if elf.soname}
-    for name, elf in elves.items():
-        faults += [f"{name}: {fault}" for fault in _faults(elf, arch, glibc, provided)]
-    if not elves:
+    provided = {name.rpartition("/")[2] for name in found} | {
+        asked.soname for _, asked in found.values() if asked.soname
+    }
+    for name, (file, asked) in found.items():
+        faults += [f"{name}: {fault}" for fault in (*_of_file(file, arch), *_of_wants(asked, glibc, provided))]
+    if not found:
         faults.append("there is no ELF file in it")
     if faults:
         raise Refused("\n".join(faults))
-    asked = {name: dynamic.newest(elf.versions) for name, elf in elves.items()}
-    youngest = max(asked, key=lambda name: asked[name])
-    outside = {library for elf in elves.values() for library in elf.needed} - provided
-    return Passed(len(elves), asked[youngest], youngest, tuple(sorted(outside)))
+    youngest = max(found, key=lambda name: found[name][1].glibc)
+    outside = {library for _, asked in found.values() for library in asked.needed} - provided
+    return Passed(len(found), found[youngest][1].glibc, youngest, tuple(sorted(outside)))
 
 
-def _faults(elf: dynamic.Elf, arch: str, glibc: tuple[int, int], provided: set[str]) -> list[str]:
+def _of_file(file: Elf, arch: str) -> list[str]:
     faults = []
-    if elf.machine != arch:
-        faults.append(f"is for {elf.machine}; wanted: {arch}")
-    if elf.align_bytes < PAGE_BYTES[arch]:
-        faults.append(f"has a segment aligned to {elf.align_bytes:#x}; wanted: {PAGE_BYTES[arch]:#x} at least")
-    if (asks := dynamic.newest(elf.versions)) > glibc:
-        faults.append("asks for glibc {}; wanted: {}.{} at most".format(".".join(map(str, asks)), *glibc))
-    faults += [
+    if file.machine != arch:
+        faults.append(f"is for {file.machine}; wanted: {arch}")
+    aligned = min((segment.alignment for segment in file.segments if segment.kind == PT_LOAD), default=0)
+    if aligned < LOAD_ALIGNMENT[arch]:
+        faults.append(f"has a segment aligned to {aligned} bytes; pages have up to {LOAD_ALIGNMENT[arch]}")
+    return faults
+
+
+def _of_wants(asked: Wants, glibc: tuple[int, int], provided: set[str]) -> list[str]:
+    faults = [
         f"needs {name}, which is neither in the bundle nor one of the system's"
-        for name in elf.needed
+        for name in asked.needed
         if name not in provided | SYSTEM
     ]
-    if elf.runpath is not None:
-        faults.append(f"looks for libraries in {elf.runpath}")
+    if asked.glibc > glibc:
+        faults.append("wants glibc {}; at most {}.{} is promised".format(".".join(map(str, asked.glibc)), *glibc))
+    if asked.runpath is not None:
+        faults.append(f"looks for libraries in {asked.runpath}")
     return faults
