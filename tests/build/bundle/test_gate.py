@@ -1,4 +1,4 @@
-"""What a bundle may not hold. The files are a real shared object of this machine, whole and with single bytes changed."""
+"""What a bundle may not hold. The files are a real shared object of this machine, whole and with a byte changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import platform
 import struct
 from pathlib import Path
 
-import msgspec._core
 import pytest
 from elf_file import elf_file
 
@@ -20,7 +19,10 @@ from build.binary.elf import PT_DYNAMIC, Elf, NotElf
 
 ARCH = platform.machine()
 OTHER = {"x86_64": "aarch64", "aarch64": "x86_64"}[ARCH]
-MODULE = Path(msgspec._core.__file__).read_bytes()
+SPEC = importlib.util.find_spec("msgspec._core")
+assert SPEC is not None
+assert SPEC.origin is not None
+MODULE = Path(SPEC.origin).read_bytes()
 ANY_GLIBC = (99, 0)
 
 
