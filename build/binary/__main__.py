@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
+import platform
 import sys
 import time
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ which may be removed at any time; $MOLTBOT_EDGE_BUILD_CACHE names another place.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    machine = os.uname().machine
+    machine = platform.machine()
     parser = argparse.ArgumentParser(
         prog="scripts/build",
         description=DESCRIPTION,
@@ -74,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made = importlib.import_module(BUILDERS[asked.builder]).build(asked.arch, asked.out)
     except (BuildFailed, WrongContents) as error:
         print(f"not built: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"not built: {error}; the cache is {cache_folder()}, the output goes to {asked.out}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
