@@ -17,7 +17,7 @@ pytestmark = pytest.mark.only("built")
 # Asked of the running file itself, by a plug-in.
 WITNESS = """
 import json, sqlite3, ssl, sys, zlib
-import httptools, msgspec, uvicorn, uvloop, yaml
+import httptools, msgspec, uvloop, yaml
 
 print(json.dumps({
     "python": "%d.%d.%d" % sys.version_info[:3],
@@ -26,7 +26,6 @@ print(json.dumps({
     "zlib": zlib.ZLIB_RUNTIME_VERSION,
     "httptools": httptools.__version__,
     "msgspec": msgspec.__version__,
-    "uvicorn": uvicorn.__version__,
     "uvloop": uvloop.__version__,
     "pyyaml": yaml.__version__,
 }), file=sys.stderr)

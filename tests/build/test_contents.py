@@ -64,11 +64,6 @@ def test_every_package_is_pinned_by_hash_for_each_machine_or_for_any() -> None:
         assert package.licence
 
 
-def test_a_module_with_another_text_says_the_version_that_is_pinned() -> None:
-    (uvicorn,) = (package for package in LISTED.packages if package.name == "uvicorn")
-    assert f'__version__ = "{uvicorn.version}"' in LISTED.instead["uvicorn"]
-
-
 def test_data_come_from_packages_of_the_list() -> None:
     known = {package.name for package in LISTED.packages}
     assert set(LISTED.data.values()) <= known
