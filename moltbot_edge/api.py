@@ -52,6 +52,7 @@ from moltbot_edge.core.errors import (
     UpstreamTimeout,
 )
 from moltbot_edge.core.events import Outcome, Timings, Usage
+from moltbot_edge.core.experience import Tally
 from moltbot_edge.core.prompt import Prompt
 from moltbot_edge.core.routing import Candidate, Choice, Policy, RouteQuery
 from moltbot_edge.core.scoreboard import Standing
@@ -84,6 +85,7 @@ __all__ = [
     "RouteQuery",
     "Standing",
     "Struct",
+    "Tally",
     "Timings",
     "TruncatedReply",
     "Unauthenticated",

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Annotated
 
-from moltbot_edge.api import Candidate, Choice, Meta, RouteQuery, Struct, policy
+from moltbot_edge.api import Candidate, Choice, Meta, RouteQuery, Struct, Tally, policy
 from moltbot_edge.core.difficulty import difficulty
-from moltbot_edge.core.experience import ALL, Tally, drawn
+from moltbot_edge.core.experience import ALL, PRIOR_MASS, drawn
 from moltbot_edge.core.routing import able
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -34,7 +34,8 @@ class Complexity(Struct, frozen=True, forbid_unknown_fields=True):
 
     When learning: *good_enough* is the rate of good answers beyond which no stronger model is sought, *margin* what a
     weaker one may be worse than the default, *known* how many answers in a cohort it takes to be judged there, and
-    *explore* the share of requests that go to one of which less is known.
+    *explore* the share of requests that go to one of which less is known. *prior_mass* is how many answers a model's
+    rate in all cohorts counts for in one.
     """
 
     targets: Annotated[tuple[str, ...], Meta(max_length=DRAWS - 2)] = ()
@@ -45,6 +46,7 @@ class Complexity(Struct, frozen=True, forbid_unknown_fields=True):
     margin: Share = 0.02
     known: Annotated[float, Meta(gt=0)] = 10.0
     explore: Share = 0.05
+    prior_mass: Annotated[float, Meta(gt=0)] = PRIOR_MASS
 
     def __post_init__(self) -> None:
         if list(self.above) != sorted(self.above):
@@ -108,7 +110,7 @@ class Complexity(Struct, frozen=True, forbid_unknown_fields=True):
         if default in unknown:
             return default, f"too little is known of '{cohort}'"
         rates = {
-            place: drawn(own[place], query.tallies(names[place], ALL), draws[2 + place])
+            place: drawn(own[place], query.tallies(names[place], ALL), draws[2 + place], self.prior_mass)
             for place in tiers
             if place not in unknown
         }

@@ -52,9 +52,9 @@ def test_the_more_is_known_the_less_a_draw_strays() -> None:
 
 
 def test_draws_stray_as_the_beta_distribution_does() -> None:
-    """Its standard deviation, for 60 good and 20 bad beside a prior of 15 and 5."""
+    """Its standard deviation, for 60 good and 20 bad beside a prior of 15 and 5 (20 in all)."""
     tally, overall = Tally(good=60, bad=20), Tally(good=75, bad=25)
-    draws = [drawn(tally, overall, (i + 0.5) / 1000) for i in range(1000)]
+    draws = [drawn(tally, overall, (i + 0.5) / 1000, 20.0) for i in range(1000)]
     mean = sum(draws) / 1000
     deviation = (sum((one - mean) ** 2 for one in draws) / 1000) ** 0.5
     assert mean == pytest.approx(0.75, abs=0.01)
