@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from build.binary.contents import WrongContents
-from build.binary.store import BuildFailed, cache_folder, spoken
+from build.binary.store import BuildFailed, Store, cache_folder, spoken
 from build.binary.toolchain import ARCHITECTURES
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         asked.out.mkdir(parents=True, exist_ok=True)
         made = importlib.import_module(BUILDERS[asked.builder]).build(asked.arch, asked.out)
+        Store().prune(time.time())
     except (BuildFailed, WrongContents) as error:
         print(f"not built: {error}", file=sys.stderr)
         return 1

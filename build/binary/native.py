@@ -28,6 +28,7 @@ def main() -> int:
     except BuildFailed as failure:
         print(failure, file=sys.stderr)
         return 1
+    store.prune(time.time())
     store.say(f"{options.arch}: all parts are there after {spoken(time.monotonic() - begun)}")
     return 0
 

@@ -27,6 +27,7 @@ from typing import Final, TextIO
 
 KEY_DIGITS: Final = 16
 RECORD: Final = "step.json"
+UNUSED_DAYS: Final = 30
 TOLD_LINES: Final = 15  # of a log, when a step fails
 
 # Of the caller's environment a recipe sees these: its result must not depend on the rest.
@@ -80,7 +81,7 @@ class Store:
         key = hashlib.sha256(_canonical(inputs).encode()).hexdigest()[:KEY_DIGITS]
         step = Step(name, key, self.root / "steps" / f"{name}-{key}")
         if step.folder.is_dir():
-            os.utime(step.folder)  # what a cleaner of old steps goes by
+            os.utime(step.folder)  # what `prune` goes by
             return step
         with self._held(step):
             if step.folder.is_dir():  # the run that was waited for made it
@@ -135,6 +136,15 @@ class Store:
             self.run_script(name, script, out, environment)
 
         return self.step(name, inputs, make, does=does)
+
+    def prune(self, now: float, unused_days: float = UNUSED_DAYS) -> None:
+        """Remove what no build has used for so long: old versions of steps, and what interrupted builds left.
+
+        *now* is `time.time` seconds.
+        """
+        for folder in [*self.root.glob("steps/*"), *self.root.glob("work/*")]:
+            if now - folder.stat().st_mtime > unused_days * 24 * 3600:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def run_script(self, name: str, script: str, out: Path, environment: Mapping[str, str]) -> None:
         """Run *script* for `step`'s unfinished folder *out*; its log is kept. Raises `BuildFailed`."""

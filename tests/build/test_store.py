@@ -184,6 +184,16 @@ def test_two_builds_at_once_make_a_step_once(store: Store):
     assert len(made) == 1
 
 
+def test_steps_that_no_build_has_used_for_long_are_removed_and_used_ones_stay(store: Store):
+    old, used = (store.recipe(name, 'echo > "$OUT/part"') for name in ("old", "used"))
+    for step in (old, used):
+        os.utime(step.folder, (1_000_000, 1_000_000))
+    store.recipe("used", 'echo > "$OUT/part"')  # by a build, just now
+    store.prune(now=used.folder.stat().st_mtime + 60)
+    assert not old.folder.exists()
+    assert used.folder.exists()
+
+
 @pytest.mark.parametrize(
     ("environment", "folder"),
     [
