@@ -41,7 +41,8 @@ def about(values: Mapping[str, str], cpu: str) -> dict[str, str]:
 
 
 def start(values: Mapping[str, str]) -> dict[str, str]:
-    return {"first 200 after exec": f"{start_s(values):.2f} s ({values['looks']} looks)"}
+    processor_s = seconds(values, "cpu-cs") / 100
+    return {"first 200 after exec": f"{start_s(values):.2f} s, {processor_s:.2f} s of processor time"}
 
 
 def memory(values: Mapping[str, str], when: str) -> dict[str, str]:

@@ -9,6 +9,8 @@ service=moltbot-edge.service
 
 wget() { ./busybox wget "$@"; }
 
+usleep() { ./busybox usleep "$@"; }
+
 property() { systemctl show "$service" --property="$1" --value; }
 
 journal() { journalctl --unit="$service" --output=short-monotonic --no-pager --no-hostname; }
@@ -26,7 +28,9 @@ begun() { say begun-us "$(property ActiveEnterTimestampMonotonic)"; }
 
 # The service is looked at from the moment that it is asked for; what systemd thinks of it takes longer to ask.
 served() {
-  if ! until_served true; then
+  if until_served true; then
+    processor_time_of "$(property MainPID)"
+  else
     journal
   fi
   begun

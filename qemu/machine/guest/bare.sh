@@ -27,6 +27,7 @@ say begun-s "$now"
 /moltbot-edge serve --config /etc/moltbot/moltbot.yaml &
 gateway=$!
 if until_served alive; then
+  processor_time_of "$gateway"
   memory_of "$gateway"
   memory_of_the_board after
 fi

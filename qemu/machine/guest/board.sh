@@ -45,6 +45,13 @@ memory_of() {
   done <"/proc/$1/status"
 }
 
+# The processor time that a process has had, in hundredths of a second; $1 is its number.
+processor_time_of() {
+  # shellcheck disable=SC2046 # into words
+  set -- $(cat "/proc/$1/stat")
+  say cpu-cs "$((${14} + ${15}))"
+}
+
 # Until /health answers 200, or $1 (a command) finds that nothing will come. Says when that was and how often it looked.
 until_served() {
   looks=1
@@ -58,6 +65,7 @@ until_served() {
       return 1
     fi
     looks=$((looks + 1))
+    usleep 20000 # the emulated cores are this machine's too
   done
   look_at_the_clock
   say served-s "$now"
