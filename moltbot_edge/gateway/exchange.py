@@ -96,7 +96,7 @@ class Exchange:
             marks = prefixes.marks(request.body)
             self._experience.heard(request, route, began)
             plan = self._plan(route, request, marks)
-            lesson = None if plan.cohort is None else self._experience.opened(request, plan.cohort)
+            lesson = None if plan.cohort is None else self._experience.opened(request, route, plan.cohort)
             order = plan.order[: route.attempts]
             for position, deployment in enumerate(order, 1):
                 if plan.why is not None:
@@ -307,6 +307,8 @@ class _Plan(msgspec.Struct, frozen=True):
 
 def _printable(text: str) -> bytes:
     """A plug-in's words: no line's end among them may begin another header."""
+    if text.isascii() and text.isprintable():
+        return text.encode()
     return "".join(one if one.isprintable() else " " for one in text).encode("ascii", "replace")
 
 

@@ -28,11 +28,11 @@ class Fastest(Struct, frozen=True):
     def __call__(self, candidates: Sequence[Candidate], query: RouteQuery) -> Choice:
         unseen: list[Candidate] = []
         later: list[Candidate] = []
-        known: list[tuple[float, int, Candidate]] = []
+        known: list[tuple[float, int, Candidate, float]] = []
         for place, candidate in enumerate(candidates):
-            cost_s = self.cost_s(candidate, query)
-            if cost_s is not None:
-                known.append((cost_s, place, candidate))
+            seconds = candidate.first_token_s(query)
+            if seconds is not None:
+                known.append((self.cost_s(candidate, seconds, query.now), place, candidate, seconds))
             elif candidate.standing.in_flight or candidate.standing.success(query.now) < TRUSTED:
                 later.append(candidate)
             else:
@@ -42,29 +42,25 @@ class Fastest(Struct, frozen=True):
         if unseen:
             first = drawn(unseen, query.chance)
             rest = [candidate for candidate in unseen if candidate is not first]
-            return Choice([first, *(one for _, _, one in known), *rest, *later], "not seen yet")
+            return Choice([first, *(one for _, _, one, _ in known), *rest, *later], "not seen yet")
         if not known:
             return Choice(later, "nothing known")
-        soonest_s = known[0][0]
-        equal = 1
-        while equal < len(known) and known[equal][0] <= soonest_s * (1.0 + self.tie):
-            equal += 1
-        order = [candidate for _, _, candidate in known]
-        if equal > 1:
-            first = drawn(order[:equal], query.chance)
-            order = [first, *(candidate for candidate in order if candidate is not first)]
-        return Choice(order + later, f"predicted {order[0].first_token_s(query) or 0.0:.3g} s")
+        latest_s = known[0][0] * (1.0 + self.tie)
+        order = [candidate for _, _, candidate, _ in known]
+        place = 0
+        if len(known) > 1 and known[1][0] <= latest_s:
+            equal = [candidate for cost_s, _, candidate, _ in known if cost_s <= latest_s]
+            place = equal.index(drawn(equal, query.chance))
+            order.insert(0, order.pop(place))
+        return Choice(order + later if later else order, f"predicted {known[place][3]:.3g} s")
 
-    def cost_s(self, candidate: Candidate, query: RouteQuery) -> float | None:
-        """What the first token costs on average, the failures on the way included."""
-        seconds = candidate.first_token_s(query)
-        if seconds is None:
-            return None
+    def cost_s(self, candidate: Candidate, seconds: float, now: float) -> float:
+        """What a first token predicted in *seconds* costs on average, the failures on the way included."""
         standing = candidate.standing
         if standing.failing:
-            seconds /= standing.success(query.now)
+            seconds /= standing.success(now)
         if not standing.in_flight and standing.last_seen is not None:
-            seconds *= math.exp((standing.last_seen - query.now) / self.revisit_s)
+            seconds *= math.exp((standing.last_seen - now) / self.revisit_s)
         return seconds
 
 

@@ -60,7 +60,8 @@ def test_who_is_first_is_not_predicted_much_later_than_another(fleet: list[Candi
     policy = Fastest()
     query = replace(QUERY, chance=chance)
     ordered = policy(fleet, query).order
-    costs = [cost for one in ordered if (cost := policy.cost_s(one, query)) is not None]
+    known = [(one, seconds) for one in ordered if (seconds := one.first_token_s(query)) is not None]
+    costs = [policy.cost_s(one, seconds, query.now) for one, seconds in known]
     if costs and ordered[0].standing.speed.known:
         assert costs[0] <= min(costs) * 1.05 + 1e-9
         assert costs[2:] == sorted(costs[2:])
