@@ -15,9 +15,9 @@ def lives(pid: int) -> bool:
 
 def gateway_of(pid: int) -> int:
     """The process that serves, of the one that was started: a one-file bundle's unpacks, and starts itself again."""
-    command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    arguments = _command(pid).partition(b"\0serve\0")[2]  # an emulator before the program is another each time
     for child in children(pid):
-        if Path(f"/proc/{child}/cmdline").read_bytes() == command:
+        if _command(child).endswith(b"\0serve\0" + arguments):
             return child
     return pid
 
@@ -25,3 +25,7 @@ def gateway_of(pid: int) -> int:
 def children(pid: int) -> list[int]:
     listed = [Path(task, "children").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
     return [child for line in listed for child in map(int, line.split()) if lives(child)]
+
+
+def _command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
