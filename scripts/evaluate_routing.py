@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """What the policy `complexity` is worth on graded questions: the tables of docs/complexity.md.
 
-    scripts/evaluate_routing.py LABELS
+    scripts/evaluate LABELS
 
 LABELS is a file of JSON lines, may be gzipped: ``subject``, ``prompt``, and whether a ``weak`` and a ``strong`` model
 answered rightly. The policy itself is asked, question by question; nothing here knows better than it does.

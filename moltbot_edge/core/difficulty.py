@@ -3,7 +3,7 @@
 Neither knows whether a model will answer rightly. The score adds up what people take for signs of difficulty; its
 words are English, and another language shows only its length, its figures and its code. The cohort is for counting:
 requests that look alike, so that what became of some says something of the next. What both are worth on graded
-questions is measured by ``scripts/evaluate_routing.py``; docs/complexity.md has the figures.
+questions is measured by ``scripts/evaluate``; docs/complexity.md has the figures.
 """
 
 from __future__ import annotations

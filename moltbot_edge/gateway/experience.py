@@ -120,10 +120,10 @@ class Experience:
                 self._judge(lesson, found)
                 return
 
-    def opened(self, request: Request, cohort: str) -> Lesson:
+    def opened(self, request: Request, route: Route, cohort: str) -> Lesson:
         prompt = request.prompt()
         trace = verdict.trace(prompt, self._secret)
-        lesson = Lesson(self._new_id(), request.key, request.head.model, cohort, trace, prompt.limited)
+        lesson = Lesson(self._new_id(), request.key, route.alias, cohort, trace, prompt.limited)
         self._by_id[lesson.id] = lesson
         if len(self._by_id) > self._recent:
             self._forget(self._by_id.pop(next(iter(self._by_id))))
