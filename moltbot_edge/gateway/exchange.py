@@ -307,6 +307,8 @@ class _Plan(msgspec.Struct, frozen=True):
 
 def _printable(text: str) -> bytes:
     """A plug-in's words: no line's end among them may begin another header."""
+    if text.isascii() and text.isprintable():
+        return text.encode()
     return "".join(one if one.isprintable() else " " for one in text).encode("ascii", "replace")
 
 
