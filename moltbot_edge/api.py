@@ -56,6 +56,7 @@ from moltbot_edge.core.experience import Tally
 from moltbot_edge.core.prompt import Prompt
 from moltbot_edge.core.routing import Candidate, Choice, Policy, RouteQuery
 from moltbot_edge.core.scoreboard import Standing
+from moltbot_edge.core.speed import Speed
 from moltbot_edge.core.verdict import Impression
 from moltbot_edge.kernel.marks import mark
 
@@ -83,6 +84,7 @@ __all__ = [
     "ReplyReader",
     "RequestTimeout",
     "RouteQuery",
+    "Speed",
     "Standing",
     "Struct",
     "Tally",

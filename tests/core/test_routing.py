@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from moltbot_edge.core.catalog import Deployment, Upstream
+from moltbot_edge.core.line import Line
 from moltbot_edge.core.routing import Candidate, RouteQuery, eligible
 from moltbot_edge.core.scoreboard import Standing
+from moltbot_edge.core.speed import Speed
 
 BOX = Upstream("box", "http", "192.168.1.20", 11434, "/v1")
 
@@ -66,3 +70,44 @@ def test_some_of_the_same_remain_in_their_order(known: list[tuple[int | None, fl
     left = [each.deployment.name for each in eligible(all_of_them, RouteQuery("chat", prompt_tokens=prompt, now=now))]
     assert left == sorted(set(left), key=int)
     assert bool(left) == bool(known)
+
+
+SPEED = Speed(Line(base=0.2, slope=0.01, weight=1.0), decode_s=0.05, reply_s=3.0)
+QUERY = RouteQuery("chat", prompt_tokens=100, now=50.0)
+
+
+def seen(standing: Standing, prompt_tokens: float | None = None, cached_tokens: float = 0.0) -> Candidate:
+    return Candidate(candidate("a").deployment, standing, prompt_tokens, cached_tokens)
+
+
+@pytest.mark.parametrize(
+    ("one", "seconds"),
+    [
+        (seen(Standing()), None),
+        (seen(Standing(speed=SPEED)), 0.2 + 100 * 0.01 + 0.05),
+        (seen(Standing(speed=SPEED), 300), 0.2 + 300 * 0.01 + 0.05),
+        (seen(Standing(speed=SPEED), 300, 250), 0.2 + 50 * 0.01 + 0.05),
+        (seen(Standing(speed=SPEED), 300, 900), 0.2 + 1 * 0.01 + 0.05),
+        (seen(Standing(in_flight=1, owed_s=4.0, since=50.0, speed=SPEED)), 4.0 + 1.25),
+        (seen(Standing(in_flight=1, owed_s=4.0, since=47.0, speed=SPEED)), 1.0 + 1.25),
+        (seen(Standing(in_flight=1, owed_s=4.0, since=50.0, speed=replace(SPEED, crowding=0.0))), 1.25),
+        (seen(Standing(speed=replace(SPEED, slowness=4.0, slow_at=50.0))), 4 * 1.25),
+    ],
+)
+def test_the_first_token_is_expected_after_the_queue_the_prompt_and_one_token(
+    one: Candidate, seconds: float | None
+) -> None:
+    found = one.first_token_s(QUERY)
+    assert found == seconds if seconds is None else found == pytest.approx(seconds)
+
+
+def test_a_whole_reply_is_expected_without_the_queue() -> None:
+    assert seen(Standing()).alone_s(QUERY) is None
+    assert seen(Standing(in_flight=3, owed_s=9.0, speed=SPEED)).alone_s(QUERY) == pytest.approx(1.25 + 3.0)
+
+
+def test_a_context_is_held_against_the_models_own_count() -> None:
+    short = candidate("short", context=1000)
+    query = RouteQuery("chat", prompt_tokens=1500)
+    assert names(eligible([candidate("long"), short], query)) == "long"
+    assert names(eligible([candidate("long"), replace(short, prompt_tokens=900.0)], query)) == "long short"
