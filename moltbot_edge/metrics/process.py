@@ -5,23 +5,32 @@ from __future__ import annotations
 import os
 import resource
 import time
-from contextlib import suppress
+from collections.abc import Callable
 
 from moltbot_edge.metrics.catalogue import Metrics
 
 
 def read_into(metrics: Metrics) -> None:
-    """What only /proc tells is left out where there is none, as in an empty root."""
+    """What only /proc tells is NaN where there is none, as in an empty root."""
     metrics.process_cpu_seconds.cell().value = time.process_time()
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     metrics.process_max_fds.cell().set(float("inf") if limit == resource.RLIM_INFINITY else limit)
-    with suppress(FileNotFoundError):
-        resident_bytes, began = _resident_bytes(), start_time_seconds()
-        metrics.process_resident_memory_bytes.cell().set(resident_bytes)
-        metrics.process_open_fds.cell().set(len(os.listdir("/proc/self/fd")) - 1)  # one was the folder's own
-        started = metrics.process_start_time_seconds.cell()
-        if not started.value:
-            started.set(began)
+    metrics.process_resident_memory_bytes.cell().set(_told(_resident_bytes))
+    metrics.process_open_fds.cell().set(_told(_open_files))
+    started = metrics.process_start_time_seconds.cell()
+    if not started.value:
+        started.set(_told(start_time_seconds))
+
+
+def _told(by: Callable[[], float]) -> float:
+    try:
+        return by()
+    except FileNotFoundError:
+        return float("nan")
+
+
+def _open_files() -> int:
+    return len(os.listdir("/proc/self/fd")) - 1  # one was the folder's own
 
 
 def _resident_bytes() -> int:
