@@ -37,6 +37,7 @@ class Root:
         """Write a file, its folders too. Returns *inside*."""
         path = self.outside(inside)
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # it may be linked to one of the machine's
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         path.chmod(mode)
         return inside
