@@ -3,7 +3,7 @@
 The guest has one network card behind QEMU's own NAT: it reaches this machine's loopback as 10.0.2.2, and this machine
 reaches its port 8080 by a free port of loopback. QEMU ends with the script that started it, however that ends
 (``setpriv --pdeathsig``). Always emulated, never KVM: the processor is to be the named one. Source:
-qemu-system-aarch64(1), and QEMU's docs/system/arm/virt.rst.
+qemu-system-aarch64(1), and QEMU's docs/system/arm/virt.rst and docs/devel/tcg-icount.rst.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from .verdict import Failed, Log
 
 MEMORY_MB: Final = 512  # a Pi Zero 2 W has that much, and no board that is sold has less
 CORES: Final = 2
+# One core that does one instruction in a nanosecond of the guest's time: what a guest measures is then the same however
+# busy this machine is.
+COUNTED: Final = ("-accel", "tcg,thread=single", "-icount", "shift=0", "-smp", "1")
+NOT_COUNTED: Final = ("-accel", "tcg,thread=multi", "-smp", str(CORES))
 HOST_IN_GUEST: Final = "10.0.2.2"
 GUEST_ADDRESS: Final = "10.0.2.15/24"
 SERVED_PORT: Final = 8080
@@ -39,6 +43,7 @@ class Board:
     initramfs: Path
     disk: Path | None = None
     append: str = ""
+    counted: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,8 +105,8 @@ def command(board: Board, port: int) -> list[str]:
         )
     return [
         "qemu-system-aarch64",
-        *("-machine", "virt", "-accel", "tcg,thread=multi", "-cpu", board.cpu),
-        *("-m", str(MEMORY_MB), "-smp", str(CORES)),
+        *("-machine", "virt", "-cpu", board.cpu, "-m", str(MEMORY_MB)),
+        *(COUNTED if board.counted else NOT_COUNTED),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"),
         *("-netdev", f"user,id=network,ipv6=off,hostfwd=tcp:127.0.0.1:{port}-:{SERVED_PORT}"),

@@ -61,7 +61,7 @@ def run(trial: Trial, log: Log) -> str:
             _is_stopped(board, log)
             board.console.tell("off")
             board.ended(WORD_S)
-    return f"installed, served after {start_s:.2f} s, restarted after a kill, stopped"
+    return f"installed, served after {start_s:.1f} s, restarted after a kill, stopped"
 
 
 def _is_installed(board: Running, caller: Caller, log: Log, booted: Mapping[str, str]) -> float:
@@ -100,7 +100,7 @@ def _is_killed(board: Running, caller: Caller, log: Log) -> None:
     if after["processes"] != "1":
         raise Failed(f"after the kill the service has {after['processes']} processes: an engine outlived its gateway")
     log.say(f"killed (SIGKILL), started again by systemd: 200 on /health in {answer_s:.2f} s")
-    log.figures({"restarted": f"first 200 {report.start_s(killed):.2f} s after the second exec"})
+    log.figures({"restarted": f"first 200 {report.start_s(killed):.1f} s after the second exec"})
 
 
 def _is_stopped(board: Running, log: Log) -> None:

@@ -28,9 +28,7 @@ begun() { say begun-us "$(property ActiveEnterTimestampMonotonic)"; }
 
 # The service is looked at from the moment that it is asked for; what systemd thinks of it takes longer to ask.
 served() {
-  if until_served true; then
-    processor_time_of "$(property MainPID)"
-  else
+  if ! until_served true; then
     journal
   fi
   begun

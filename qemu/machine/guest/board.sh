@@ -65,7 +65,7 @@ until_served() {
       return 1
     fi
     looks=$((looks + 1))
-    usleep 20000 # the emulated cores are this machine's too
+    usleep 50000 # the gateway needs the core
   done
   look_at_the_clock
   say served-s "$now"
