@@ -65,7 +65,7 @@ def build(arch: Architecture, out: Path, store: Store | None = None) -> list[Pat
     packages = wheels.unpacked(store, listed, arch)
     linked = _linked(store, listed, python, objects, packages)
     shipped = stripped(linked.executable.read_bytes())
-    _check(shipped, linked, arch)
+    _check(shipped, linked, arch, (ROOT, store.root))
     store.say(_weighed(shipped, linked))
 
     product = components.product(ROOT, linked.frozen["modules"])
@@ -147,9 +147,11 @@ def _complete(wanted: Sequence[str], linked: Sequence[str], listed: Contents) ->
         raise BuildFailed(f"contents.toml promises modules to plug-ins that are neither frozen nor built in: {missing}")
 
 
-def _check(shipped: bytes, linked: Linked, arch: Architecture) -> None:
-    """Raises `BuildFailed` with everything that would keep the file from running on some machine."""
+def _check(shipped: bytes, linked: Linked, arch: Architecture, folders: Sequence[Path]) -> None:
+    """Raises `BuildFailed` with everything that would keep the file from running on some machine, and for a path into
+    *folders*: with one, another machine would not make the same file."""
     found = elf.complaints(elf.Elf(shipped), arch)
+    found += [f"it has a path into {folder} in it" for folder in folders if f"{folder}/".encode() in shipped]
     newer = instructions.newer(elf.Elf(linked.executable.read_bytes()))
     for function, features in instructions.undispatched(newer, arch).items():
         found.append(f"{function} has instructions that not every {arch} processor has: {', '.join(features)}")
