@@ -132,17 +132,20 @@ def _nothing(root: Path) -> Trust:
 
 def _read(file: str | None, folder: str | None, name: str) -> Trust:
     """*name* says who named the places, where it was not the distribution."""
-    where = " and ".join(place for place in (file, folder) if place) + (f" ({name})" if name else "")
+    said = f" ({name})" if name else ""
     context = _context()
     try:
-        for place in folder.split(":") if folder else ():
-            os.listdir(place)  # OpenSSL takes one that is not there
+        # OpenSSL does not say which of them, and takes a folder that is not there.
+        if file is not None:
+            open(file, "rb").close()
+        for place in folder.split(":") if folder is not None else ():
+            os.listdir(place)
         context.load_verify_locations(file, folder)
-    except OSError as error:  # ssl.SSLError is one: no certificate in it
-        nothing = isinstance(error, ssl.SSLError)
-        reason = "holds no certificate in PEM" if nothing else f"cannot be read: {error.strerror}"
-        raise NoCertificates(f"{where} {reason}") from error
-    return Trust(context, where)
+    except ssl.SSLError as error:
+        raise NoCertificates(f"{file}{said} holds no certificate in PEM") from error
+    except OSError as error:
+        raise NoCertificates(f"{error.filename}{said} cannot be read: {error.strerror}") from error
+    return Trust(context, " and ".join(place for place in (file, folder) if place) + said)
 
 
 def _context() -> ssl.SSLContext:

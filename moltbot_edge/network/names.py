@@ -92,19 +92,21 @@ class Names:
             if not answer.done() and (open_ways == 0 or not isinstance(found, str)):
                 answer.set_result(found)
             if open_ways == 0:
-                del self._asked[host]
+                self._asked.pop(host, None)
 
         def ask(way: Callable[[str], Sequence[str]]) -> None:
+            found: Sequence[str] | str = "the look-up failed"
             try:
-                found: Sequence[str] | str = way(host)
+                found = way(host)
             except (OSError, UnicodeError) as error:
                 found = getattr(error, "strerror", None) or str(error)
-            with suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(heard, found)
+            finally:
+                with suppress(RuntimeError):  # the loop has ended meanwhile
+                    loop.call_soon_threadsafe(heard, found)
 
-        self._asked[host] = answer
         for way in ways:
             threading.Thread(target=ask, args=(way,), name=f"name {host}", daemon=True).start()
+        self._asked[host] = answer
         return answer
 
     def _has_server(self) -> bool:
