@@ -15,7 +15,7 @@ from qemu.machine.debian import Suite, cache
 from qemu.machine.verdict import opened
 
 SUITE = "bullseye"
-PACKAGES = ("libc6",)
+PACKAGES = ("libc6", "zlib1g")
 ARCHITECTURES = {"aarch64": "arm64", "x86_64": "amd64"}
 
 

@@ -27,5 +27,11 @@ def children(pid: int) -> list[int]:
     return [child for line in listed for child in map(int, line.split()) if lives(child)]
 
 
+def environment(pid: int) -> dict[str, str]:
+    """What it was started with."""
+    listed = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return dict(one.decode("utf-8", "replace").partition("=")[::2] for one in listed if one)
+
+
 def _command(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -10,7 +10,7 @@ import signal
 import pytest
 from binary.engine import SAYS, with_engine
 from binary.place import Place
-from binary.processes import children, gateway_of, lives
+from binary.processes import children, environment, gateway_of, lives
 from raw_caller import QUESTION, request
 from scripted_upstream import DONE, STREAM_HEAD, Visit, chunk, delta, upstream
 
@@ -62,6 +62,13 @@ async def test_an_engine_answers_and_ends_with_the_gateway(place: Place) -> None
         gateway.terminate()
         assert await gateway.ended() == 0
         assert not any(map(lives, engines))
+
+
+async def test_an_engine_is_told_of_no_libraries_but_the_systems(place: Place) -> None:
+    with place.serving("--config", with_engine(place), "--port", "0", environment=PATH) as gateway:
+        assert (await gateway.ask({**QUESTION, "model": "small"})).status == 200, gateway.said()
+        (engine,) = children(gateway_of(gateway.process.pid))
+        assert "LD_LIBRARY_PATH" not in environment(engine)
 
 
 async def test_an_engine_ends_although_the_gateway_was_killed(place: Place) -> None:
