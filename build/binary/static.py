@@ -29,6 +29,8 @@ LAUNCHER: Final = HERE / "launcher"
 NATIVE: Final = {"moltbot_edge._native": "PyInit__moltbot_edge_native"}
 SBOM_INSIDE: Final = "sbom.cdx.json"
 
+KEPT: Final = 8  # of the steps that every edit of the product makes anew: 30 MB each time
+
 # What bytecode depends on, beside the modules themselves and the interpreter that writes it.
 FREEZER: Final = ("contents.py", "contents.toml", "frozen.py", "imports.py")
 
@@ -67,6 +69,8 @@ def build(arch: Architecture, out: Path, store: Store | None = None) -> list[Pat
     shipped = stripped(linked.executable.read_bytes())
     _check(shipped, linked, arch, (ROOT, store.root))
     store.say(_weighed(shipped, linked))
+    for name in ("frozen", "executable"):
+        store.thin(f"{name}-{target.triple}", KEPT)
 
     product = components.product(ROOT, linked.frozen["modules"])
     parts = components.of(store, listed, python, linked.frozen["modules"], linked.builtins)

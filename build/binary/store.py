@@ -99,6 +99,12 @@ class Store:
                 self.say(f"{name}: made in {spoken(time.monotonic() - begun)}")
         return step
 
+    def thin(self, name: str, keep: int) -> None:
+        """Remove all but the *keep* last used steps called *name*: of steps that change with every edit."""
+        kept = [path for path in self.root.glob(f"steps/{name}-*") if len(path.name) == len(name) + 1 + KEY_DIGITS]
+        for old in sorted(kept, key=lambda path: path.stat().st_mtime)[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
+
     def recipe(
         self,
         name: str,

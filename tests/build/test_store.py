@@ -194,6 +194,16 @@ def test_steps_that_no_build_has_used_for_long_are_removed_and_used_ones_stay(st
     assert used.folder.exists()
 
 
+def test_of_steps_that_change_with_every_edit_the_last_used_are_kept(store: Store):
+    steps = [store.recipe("edited", f'echo {edit} > "$OUT/part"') for edit in range(4)]
+    other = store.recipe("edited-too", 'echo > "$OUT/part"')
+    for age, step in enumerate(steps):
+        os.utime(step.folder, (1_000_000 - age, 1_000_000 - age))
+    store.thin("edited", 2)
+    assert [step.folder.exists() for step in steps] == [True, True, False, False]
+    assert other.folder.exists()
+
+
 @pytest.mark.parametrize(
     ("environment", "folder"),
     [
