@@ -180,7 +180,7 @@ def _print(explanation: Explanation) -> None:
     click.echo(f"score    {explanation.score:.2f}" + (f": {signs}" if signs else ""))
     click.echo(f"cohort   {explanation.cohort}")
     click.echo(f"reason   {explanation.reason or 'the policy gives none'}")
-    click.echo("order")
+    click.echo("order    without speeds, as no running gateway was asked")
     width = max(len(one.deployment) for one in explanation.deployments)
     for one in sorted(explanation.deployments, key=lambda one: (one.place is None, one.place)):
         place = "-" if one.place is None else str(one.place)

@@ -17,7 +17,7 @@ from moltbot_edge.core.head import with_model
 from moltbot_edge.core.routing import Choice, Policy, RouteQuery
 from moltbot_edge.core.speed import Sent
 from moltbot_edge.gateway.caller import Caller, Request
-from moltbot_edge.gateway.experience import Experience, Lesson
+from moltbot_edge.gateway.experience import Experience, Lesson, Watched
 from moltbot_edge.gateway.output import Output
 from moltbot_edge.gateway.relay import Headers, is_stream, relay
 from moltbot_edge.gateway.standings import Standings
@@ -197,7 +197,7 @@ class Exchange:
                 if plan.reason:
                     own = [*own, (b"x-moltbot-reason", plan.reason)]
                 if lesson is not None:
-                    attempt.reader = reader = lesson.watching(reader, request.dialect.observer(streamed))
+                    attempt.reader = reader = Watched(reader, request.dialect.observer(streamed))
                     own = [*own, (b"x-moltbot-exchange", lesson.id.encode())]
                 await relay(
                     reply,
@@ -223,7 +223,7 @@ class Exchange:
         else:
             self._record(attempt, output.status, None)
             if lesson is not None:
-                self._experience.answered(lesson, deployment.shared_name, self._now())
+                self._experience.answered(lesson, deployment.shared_name, attempt.reader, self._now())
         finally:
             cells.in_flight.add(-1)
 

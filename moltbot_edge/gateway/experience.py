@@ -29,10 +29,7 @@ JUDGED_OF_A_CALLER = 8  # the latest, of each key: a conversation goes on soon, 
 
 
 class Lesson(msgspec.Struct):
-    """One exchange of which something may be learned. *ended_at* is monotonic, None until the reply is whole.
-
-    *observer* is of the reply that is on its way.
-    """
+    """One exchange of which something may be learned. *ended_at* is monotonic, None until the reply is whole."""
 
     id: str
     key: str
@@ -45,11 +42,6 @@ class Lesson(msgspec.Struct):
     ended_at: float | None = None
     judged: bool = False
     good: bool | None = None
-    observer: ReplyObserver | None = None
-
-    def watching(self, reader: ReplyReader, observer: ReplyObserver) -> ReplyReader:
-        self.observer = observer
-        return _Both(reader, observer)
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
@@ -129,13 +121,11 @@ class Experience:
             self._forget(self._by_id.pop(next(iter(self._by_id))))
         return lesson
 
-    def answered(self, lesson: Lesson, model: str, now: float) -> None:
-        """The reply is whole. What is no chat, or too large to be looked at, teaches nothing."""
-        observer, lesson.observer = lesson.observer, None
-        impression = None if observer is None else observer.impression()
-        if observer is None or impression is None:
+    def answered(self, lesson: Lesson, model: str, reply: ReplyReader | None, now: float) -> None:
+        """*reply* is whole. What was not watched, is no chat, or is too large to be looked at, teaches nothing."""
+        if not isinstance(reply, Watched) or (impression := reply.observer.impression()) is None:
             return
-        reply_id = observer.reply_id
+        reply_id = reply.observer.reply_id
         lesson.model = model
         lesson.ended_at = now
         if lesson.id in self._by_id:  # else so many came meanwhile that it is forgotten
@@ -202,7 +192,7 @@ class Experience:
             del self._by_reply[lesson.key, lesson.reply_id]
 
 
-class _Both:
+class Watched:
     """A reader, and an observer beside it."""
 
     usage: Usage | None = None
@@ -210,11 +200,11 @@ class _Both:
 
     def __init__(self, reader: ReplyReader, observer: ReplyObserver) -> None:
         self._reader = reader
-        self._observer = observer
+        self.observer = observer
 
     def feed(self, data: bytes) -> None:
         self._reader.feed(data)
-        self._observer.feed(data)
+        self.observer.feed(data)
         self._take()
 
     def end(self) -> None:

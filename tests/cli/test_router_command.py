@@ -49,7 +49,7 @@ def test_it_says_how_hard_it_looks_and_where_it_would_go(explain: Run) -> None:
         "score    0.68: reasoning 0.50, maths 0.30, figures 0.07",
         "cohort   explain short maths",
         "reason   score 0.68",
-        "order",
+        "order    without speeds, as no running gateway was asked",
         "   1  chat@127.0.0.1:2  speed unknown; nothing known of its answers",
         "   2  cloud             speed unknown; nothing known of its answers",
         "   -  tiny              takes no tools",

@@ -17,7 +17,7 @@ from moltbot_edge.core.experience import ALL
 from moltbot_edge.core.head import read_head
 from moltbot_edge.dialects.openai_chat import OpenAIChat
 from moltbot_edge.gateway.caller import Request
-from moltbot_edge.gateway.experience import JUDGED_OF_A_CALLER, MOST_TALLIES, Experience, Kept, Lesson
+from moltbot_edge.gateway.experience import JUDGED_OF_A_CALLER, MOST_TALLIES, Experience, Kept, Lesson, Watched
 from moltbot_edge.metrics.instruments import Counter
 
 BOX = Upstream("box", "http", "192.168.1.20", 11434, "/v1")
@@ -61,8 +61,8 @@ class House:
     def reply(self, lesson: Lesson, body: bytes = REPLY) -> None:
         observer = DIALECT.observer(streamed=False)
         observer.feed(body)
-        lesson.watching(DIALECT.reader(streamed=False), observer)
-        self.experience.answered(lesson, "weak", self.now)
+        watched = Watched(DIALECT.reader(streamed=False), observer)
+        self.experience.answered(lesson, "weak", watched, self.now)
 
     def said(self) -> dict[str, float]:
         return {sign: count.value for (_, sign), count in self.signs.series()}
