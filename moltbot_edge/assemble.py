@@ -77,8 +77,9 @@ class Gateway:
             runner.run(self._until_a_signal())
 
     async def _until_a_signal(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, self.stop)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGINT, lambda: self.hurry() if self.stopping else self.stop())
         await self.serve()
 
     async def serve(self, sockets: Sequence[socket.socket] = ()) -> None:
@@ -96,8 +97,12 @@ class Gateway:
         return self._listener.stopping
 
     def stop(self) -> None:
-        """Replies under way are finished first; told a second time, they are not."""
+        """Replies under way are finished first."""
         self._listener.stop()
+
+    def hurry(self) -> None:
+        """Stop without waiting for replies; engines are ended all the same."""
+        self._listener.hurry()
 
 
 def assemble(

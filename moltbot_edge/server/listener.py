@@ -53,8 +53,12 @@ class Listener:
         return self._told.is_set()
 
     def stop(self) -> None:
-        """Replies under way are finished first; told a second time, they are not."""
-        self._hurried = self.stopping
+        """Replies under way are finished first."""
+        self._told.set()
+
+    def hurry(self) -> None:
+        """Stop without waiting for replies."""
+        self._hurried = True
         self._told.set()
 
     async def serve(

@@ -35,6 +35,49 @@ def test_it_says_where_it_listens_and_ends_cleanly(number: signal.Signals, tmp_p
     assert complaints == ""
 
 
+@pytest.mark.parametrize(("second", "waits"), [(signal.SIGTERM, True), (signal.SIGINT, False)])
+def test_a_second_ctrl_c_waits_for_no_reply(second: signal.Signals, waits: bool, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as box:
+        box.settimeout(WAIT_S)
+        (tmp_path / "moltbot.yaml").write_text(
+            f"model_registry: [{{name: chat, endpoint: 'http://127.0.0.1:{box.getsockname()[1]}'}}]"
+        )
+        with subprocess.Popen([*SERVE, "--port", "0"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            found = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline() + process.stdout.readline())
+            assert found is not None
+            with socket.create_connection(("127.0.0.1", int(found[1])), WAIT_S) as caller:
+                body = b'{"model":"chat","messages":[]}'
+                head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+                caller.sendall(head % len(body) + body)
+                upstream, _ = box.accept()
+                with upstream:
+                    upstream.recv(65536)
+                    process.send_signal(signal.SIGINT)
+                    while _accepts(int(found[1])):
+                        pass
+                    process.send_signal(second)
+                    if waits:
+                        upstream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                    assert _rest(caller).endswith(b"{}") is waits
+            assert process.wait(WAIT_S) == 0
+
+
+def _rest(sock: socket.socket) -> bytes:
+    try:
+        return b"".join(iter(lambda: sock.recv(65536), b""))
+    except ConnectionResetError:
+        return b""
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), WAIT_S).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_on_localhost_it_listens_at_every_address_of_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -83,12 +83,12 @@ def test_a_key_of_another_certificate_is_said(tmp_path: Path) -> None:
         callers_tls(str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
 
 
-async def test_told_to_stop_a_second_time_it_waits_for_no_reply() -> None:
+async def test_told_to_hurry_it_waits_for_no_reply() -> None:
     async with upstream(hangs()) as box, serving(config(box)) as gateway, gateway.caller() as client:
         await client.send(request(QUESTION))
         await box.was_asked()
         gateway.stop()
-        gateway.stop()
+        gateway.server.hurry()
         with pytest.raises(Cut):
             await client.reply()
         await box.was_left()
