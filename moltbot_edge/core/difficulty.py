@@ -87,11 +87,11 @@ def difficulty(prompt: Prompt) -> Difficulty:
     parts = text.count("?") + len(_items(text))
     signs = (
         Sign("length", 0.4, min(1.0, size)),
-        Sign("reasoning", 0.5, min(1.0, _count(words, REASONING) / 2)),
+        Sign("reasoning", 0.5, min(1.0, _count(words, said, REASONING) / 2)),
         Sign("code", 0.35, float(code)),
         Sign("maths", 0.3, float(maths)),
         Sign("figures", 0.3, min(1.0, figures / 12)),
-        Sign("conditions", 0.3, min(1.0, _count(words, CONDITIONS) / 4)),
+        Sign("conditions", 0.3, min(1.0, _count(words, said, CONDITIONS) / 4)),
         Sign("parts", 0.2, min(1.0, max(0, parts - 1) / 4)),
     )
     marks = {
@@ -124,5 +124,5 @@ def _length(chars: int) -> str:
     return "long" if chars < LONG else "very-long"
 
 
-def _count(words: Sequence[str], telling: frozenset[str]) -> int:
-    return sum(word in telling for word in words)
+def _count(words: Sequence[str], said: frozenset[str], telling: frozenset[str]) -> int:
+    return 0 if said.isdisjoint(telling) else sum(word in telling for word in words)

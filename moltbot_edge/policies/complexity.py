@@ -75,7 +75,8 @@ class Complexity(Struct, frozen=True, forbid_unknown_fields=True):
     def __call__(self, candidates: Sequence[Candidate], query: RouteQuery) -> Choice:
         prompt = query.prompt()
         candidates = able(candidates, prompt)
-        targets = self.targets or tuple(dict.fromkeys(one.shared_name for one in query.deployments))
+        deployments = query.deployments or [one.deployment for one in candidates]
+        targets = self.targets or tuple(dict.fromkeys(one.shared_name for one in deployments))
         tiers = {
             place: found for place, name in enumerate(targets) if (found := [c for c in candidates if _is(c, name)])
         }

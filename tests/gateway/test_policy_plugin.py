@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 import pytest
 from harness import config, serving
@@ -11,6 +12,7 @@ from raw_caller import QUESTION, request
 from scripted_upstream import hangs, raw, says, upstream
 
 from moltbot_edge.api import Candidate, Choice, RouteQuery
+from moltbot_edge.dialects.openai_chat import OpenAIChat
 from moltbot_edge.kernel.registry import Plugin
 
 pytestmark = pytest.mark.anyio
@@ -96,3 +98,16 @@ async def test_it_may_look_at_what_is_asked_and_say_why_it_chose() -> None:
         assert answer.header("x-moltbot-reason") == "asks for two  x-evil: 1 ?"
         assert answer.header("x-evil") is None
         assert b"one" in (await gateway.ask()).body
+
+
+@pytest.mark.parametrize("policy", ["round-robin", "weighted", "fastest", "least-busy"])
+async def test_for_a_policy_that_does_not_look_nobody_reads_what_is_asked(policy: str) -> None:
+    with mock.patch.object(OpenAIChat, "prompt", side_effect=AssertionError("somebody looked")):
+        async with (
+            upstream(says()) as one,
+            upstream(says()) as two,
+            serving(config(one, two, policy=policy)) as gateway,
+        ):
+            answers = [await gateway.ask() for _ in range(3)]
+    assert [answer.status for answer in answers] == [200, 200, 200]
+    assert all(answer.header("x-moltbot-exchange") is None for answer in answers)

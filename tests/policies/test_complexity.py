@@ -98,6 +98,11 @@ def test_several_machines_of_one_model_are_one_target_and_the_idle_one_is_first(
     assert order(Complexity(targets=("strong@c", "weak@a"))(found, query(EASY))) == "strong@c weak@a weak@b"
 
 
+def test_without_a_routes_deployments_the_candidates_are_the_targets() -> None:
+    choice = RULE(candidates(*NAMES), RouteQuery("auto", prompt=lambda: Prompt(MIDDLING, chars=len(MIDDLING))))
+    assert order(choice) == "middle strong weak"
+
+
 def test_what_cannot_be_read_goes_to_the_default() -> None:
     assert order(RULE(candidates(*NAMES), query(""))) == "strong middle weak"
     assert order(Complexity(targets=NAMES, default="middle")(candidates(*NAMES), query(""))) == "middle strong weak"
