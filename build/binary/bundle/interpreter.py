@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from build.binary.bundle.ffi import libffi
-from build.binary.interpreter import ABSENT, FOR_SIZE, host_python
+from build.binary.interpreter import ABSENT, host_python
 from build.binary.libraries import Library, openssl, sqlite, zlib
 from build.binary.pins import DebianPin
 from build.binary.sources import Shelf
@@ -44,8 +44,7 @@ CFLAGS="$COMPILE_FLAGS -O2 -fno-semantic-interposition -ffile-prefix-map=$SOURCE
     ac_cv_working_tzset=yes ac_cv_working_openssl_ssl=yes ac_cv_working_openssl_hashlib=yes $ABSENT
 # zig's linker does not know -h, nor a library made of nothing but another, libpython3.so.
 sed -i 's/-Wl,-h\\$(INSTSONAME)/-Wl,-soname,$(INSTSONAME)/' Makefile
-printf 'include Makefile\\n%s: private EXTRA_CFLAGS += -Os\\n' "$(echo $FOR_SIZE)" > for-size.mk
-make -j"$JOBS" -f for-size.mk PY3LIBRARY= libpython3.13.so python
+make -j"$JOBS" PY3LIBRARY= libpython3.13.so python
 make pybuilddir.txt
 mkdir -p "$OUT/bin" "$OUT/lib" "$OUT/include/python3.13"
 cp python "$OUT/bin/python3.13"
@@ -119,7 +118,6 @@ def shared_python(store: Store, architecture: Architecture) -> SharedPython:
             "LINK_FLAGS": " ".join(target.link_flags),
             "HOST": target.host,
             "ABSENT": " ".join(f"py_cv_module_{module}=n/a" for module in absent),
-            "FOR_SIZE": " ".join(FOR_SIZE.split()),
         },
         unkeyed={"HOST_PYTHON": str(host_python(store))},  # of the same source, which is in the key
         path=(toolset.folder,),
