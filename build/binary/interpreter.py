@@ -56,7 +56,9 @@ mkdir -p "$OUT/$(dirname "$(cat pybuilddir.txt)")"
 cp -R "$(cat pybuilddir.txt)" "$OUT/$(dirname "$(cat pybuilddir.txt)")"
 """
 
-# Of CPython's own frozen modules only the import system is kept: the file brings all others itself.
+# The sources are named by a relative path, for CPython keeps it. Two of its files are changed. Of its frozen modules
+# only the import system is kept: the file brings all others itself. And a second copy of an interpreter's state is
+# left out, 280 KB from which other interpreters would start: a file has one, started once.
 # Configure scripts run small programs to learn about a system; for another machine's they are told what musl does.
 STATIC: Final = """
 export MODULE_BUILDTYPE=static PKG_CONFIG=false LINKFORSHARED=" "
@@ -65,20 +67,25 @@ export LIBSQLITE3_CFLAGS="-I$SQLITE/include" LIBSQLITE3_LIBS="-L$SQLITE/lib -lsq
 mkdir openssl
 ln -s "$OPENSSL/include" openssl/include
 ln -s "$OPENSSL/lib" openssl/lib
-CFLAGS="$COMPILE_FLAGS -O2 -ffile-prefix-map=$SOURCE/source=." LDFLAGS="-static" \
-"$SOURCE/source/configure" --build="$(uname -m)-pc-linux-gnu" --host="$HOST" --with-build-python="$HOST_PYTHON/python" \
+ln -s "$SOURCE/source" source
+CFLAGS="$COMPILE_FLAGS -O2" LDFLAGS="-static" \
+source/configure --build="$(uname -m)-pc-linux-gnu" --host="$HOST" --with-build-python="$HOST_PYTHON/python" \
     --prefix=/usr --disable-shared --disable-test-modules --without-ensurepip --without-doc-strings \
     --with-openssl="$WORK/openssl" --with-ssl-default-suites=openssl --with-mimalloc --with-computed-gotos \
     --enable-ipv6 ac_cv_file__dev_ptmx=yes ac_cv_file__dev_ptc=no ac_cv_func_dlopen=no ac_cv_lib_dl_dlopen=no \
     ac_cv_working_tzset=yes ac_cv_working_openssl_ssl=yes ac_cv_working_openssl_hashlib=yes $ABSENT
 sed -e '/^#include "frozen_modules/{/importlib\\._bootstrap\\|zipimport/!d}' \
-    -e '/\\(stdlib\\|test\\)_modules\\[\\] = {/,/^};/{/_Py_M__/d}' "$SOURCE/source/Python/frozen.c" > Python/frozen.c
+    -e '/\\(stdlib\\|test\\)_modules\\[\\] = {/,/^};/{/_Py_M__/d}' source/Python/frozen.c > Python/frozen.c
+sed -e 's/_PyRuntimeState initial = .*;/_PyThreadStateImpl initial_thread = _PyThreadStateImpl_INIT;/' \
+    -e 's/memcpy(runtime, &initial, .*;/Py_FatalError("Python was started twice");/' \
+    -e 's/memcpy(interp, &initial.*;/status = _PyStatus_ERR("there is one interpreter here"); goto error;/' \
+    -e 's/&initial\\._main_interpreter\\._initial_thread/\\&initial_thread/' source/Python/pystate.c > Python/pystate.c
 printf 'include Makefile\\n%s: private EXTRA_CFLAGS += -Os\\n' "$(echo $FOR_SIZE)" > for-size.mk
 make -j"$JOBS" -f for-size.mk libpython3.13.a $ARCHIVES
 mkdir "$OUT/lib" "$OUT/include"
 cp libpython3.13.a $ARCHIVES "$OUT/lib"
 cp Modules/config.c "$OUT"
-cp -R "$SOURCE/source/Include/." pyconfig.h "$OUT/include"
+cp -R source/Include/. pyconfig.h "$OUT/include"
 """
 ARCHIVES: Final = (
     "Modules/expat/libexpat.a",
