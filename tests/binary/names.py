@@ -6,6 +6,7 @@ Enough of RFC 1035 for getaddrinfo(3): one question, no compression, A answered,
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
 from collections.abc import AsyncIterator, Mapping
@@ -51,17 +52,24 @@ class Names(asyncio.DatagramProtocol):
 @asynccontextmanager
 async def naming(known: Mapping[str, str]) -> AsyncIterator[tuple[str, Names]]:
     """The address of a server on port 53, of this machine alone. Needs root."""
-    loop = asyncio.get_running_loop()
-    for last in range(1, 255):
-        address = f"127.0.53.{last}"
-        try:
-            transport, names = await loop.create_datagram_endpoint(lambda: Names(known), (address, 53))
-        except OSError as error:
-            taken = error
-            continue
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        address = _bound(sock)
+        transport, names = await asyncio.get_running_loop().create_datagram_endpoint(lambda: Names(known), sock=sock)
         try:
             yield address, names
         finally:
             transport.close()
-        return
-    raise taken
+
+
+def _bound(sock: socket.socket) -> str:
+    """The first address that no other run of the tests has taken."""
+    addresses = [f"127.0.53.{last}" for last in range(1, 255)]
+    for address in addresses:
+        try:
+            sock.bind((address, 53))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            continue
+        return address
+    raise OSError(f"port 53 is taken at each of {addresses[0]} to {addresses[-1]}")

@@ -39,13 +39,27 @@ async def test_a_name_that_hosts_has_is_found(served: Served) -> None:
 async def test_an_upstream_with_a_certificate_of_nobodys_is_refused(place: Place, cloud_tls: ssl.SSLContext) -> None:
     """With what this place has to believe: in an empty root that is what the file brings."""
     async with upstream(says(), tls=cloud_tls) as cloud:
-        url = f"https://{'127.0.0.1' if place.target.rooted else 'localhost'}:{cloud.port}"
-        file = place.put("/moltbot.yaml", config(cloud=url))
+        file = place.put("/moltbot.yaml", config(cloud=f"https://localhost:{cloud.port}"))
         with place.serving("--config", file, "--port", "0") as gateway:
             answer = await ask(gateway, "cloud")
-    assert answer.status == 502
-    assert "certificate" in answer.error["message"]
+    assert (answer.status, answer.error["code"]) == (502, "upstream_unreachable")
+    assert "certificate verify failed" in answer.error["message"]
+    if place.target.alone:
+        assert "the certificates inside this file" in answer.error["message"]
     assert cloud.asked == []
+
+
+async def test_an_upstream_is_believed_by_a_file_of_its_own(
+    place: Place, cloud_tls: ssl.SSLContext, authority: trustme.CA
+) -> None:
+    place.put("/authority.pem", authority.cert_pem.bytes())
+    async with upstream(says("from a box"), tls=cloud_tls) as box:
+        model = {"name": "cloud", "endpoint": f"https://localhost:{box.port}", "ca_file": "authority.pem"}
+        file = place.put("/moltbot.yaml", json.dumps({"model_registry": [model]}))
+        with place.serving("--config", file, "--port", "0") as gateway:
+            answer = await ask(gateway, "cloud")
+    assert answer.status == 200, answer.body
+    assert b"from a box" in answer.body
 
 
 @pytest.mark.only("named")
