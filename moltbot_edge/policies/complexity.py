@@ -92,8 +92,9 @@ class Complexity(Struct, frozen=True, forbid_unknown_fields=True):
             wanted, reason = self._ruled(looks.score, len(targets)), f"score {looks.score:.2f}"
         # Whoever cannot answer is stood in for by the next stronger one, and only then by a weaker one.
         order = [one for place in _outwards(tiers, wanted) for one in _soonest(tiers[place], query)]
-        others = [one for one in candidates if one not in order]
-        return Choice(order + others, reason, looks.cohort if self.learn and prompt.text else None)
+        # Each once, also where two targets mean it; then who is no target.
+        each = {one.deployment.name: one for one in (*order, *candidates)}
+        return Choice(tuple(each.values()), reason, looks.cohort if self.learn and prompt.text else None)
 
     def _ruled(self, score: float, targets: int) -> int:
         return sum(score > threshold for threshold in self.above or _thresholds(targets))
@@ -111,7 +112,7 @@ class Complexity(Struct, frozen=True, forbid_unknown_fields=True):
         if default in unknown:
             return default, f"too little is known of '{cohort}'"
         rates = {
-            place: drawn(own[place], query.tallies(names[place], ALL), draws[2 + place], self.prior_mass)
+            place: drawn(own[place], query.tallies(names[place], ALL), draws[2 + place % (DRAWS - 2)], self.prior_mass)
             for place in tiers
             if place not in unknown
         }

@@ -98,6 +98,19 @@ def test_several_machines_of_one_model_are_one_target_and_the_idle_one_is_first(
     assert order(Complexity(targets=("strong@c", "weak@a"))(found, query(EASY))) == "strong@c weak@a weak@b"
 
 
+def test_a_machine_that_two_targets_mean_is_asked_once() -> None:
+    models = ["chat@a", "chat@b", "big@c"]
+    policy = Complexity(targets=("chat@b", "chat", "big"))
+    assert order(policy(candidates(*models), query(EASY, models=models))) == "chat@b chat@a big@c"
+
+
+def test_more_models_than_there_are_draws_are_no_fault() -> None:
+    models = [str(place) for place in range(40)]
+    sure = Complexity(learn=True, explore=0.0)
+    asked = query(EASY, models=models, tallies=lambda model, cohort: Tally(good=1e6))
+    assert order(sure(candidates(*models), asked)).startswith("0 1 2 ")
+
+
 def test_without_a_routes_deployments_the_candidates_are_the_targets() -> None:
     choice = RULE(candidates(*NAMES), RouteQuery("auto", prompt=lambda: Prompt(MIDDLING, chars=len(MIDDLING))))
     assert order(choice) == "middle strong weak"
