@@ -35,6 +35,7 @@ SPEC: Final = HERE / "bundle.spec"
 NATIVE_SOURCE: Final = HERE.parent / "launcher/native.c"
 SBOM_INSIDE: Final = "sbom.cdx.json"
 TOLD_LINES: Final = 15
+KEPT: Final = 4  # of the bundles of one sort, 50 MB each
 
 # What the result depends on, beside the modules themselves and the other steps.
 RECIPE: Final = (
@@ -133,7 +134,10 @@ def _bundle(
         report = json.loads((folder / REPORT).read_text())
         (folder / REPORT).write_text(json.dumps({**report, "passed": _checked(folder, python)}))
 
-    return store.step(f"bundle-{builder}-{python.target.triple}", inputs, make, does="runs PyInstaller")
+    name = f"bundle-{builder}-{python.target.triple}"
+    step = store.step(name, inputs, make, does="runs PyInstaller")
+    store.thin(name, keep=KEPT)
+    return step
 
 
 def _own_module(store: Store, python: SharedPython) -> Native:
@@ -172,6 +176,8 @@ def _natives(python: SharedPython, packages: Path, folder: Path) -> tuple[Native
 
 def _run(store: Store, host: SharedPython, tool: Step, folder: Path) -> None:
     work = store.root / "work" / folder.name
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
     environment = {
         "PATH": os.environ.get("PATH", ""),
         "HOME": str(work),
@@ -193,6 +199,7 @@ def _run(store: Store, host: SharedPython, tool: Step, folder: Path) -> None:
     if done.returncode != 0:
         said = "\n".join(f"  {line}" for line in done.stdout.decode(errors="replace").splitlines()[-TOLD_LINES:])
         raise BuildFailed(f"PyInstaller made no bundle (exit {done.returncode}):\n{said}")
+    shutil.rmtree(work)
 
 
 def _checked(folder: Path, python: SharedPython) -> str:

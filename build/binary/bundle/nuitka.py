@@ -18,7 +18,7 @@ from build.binary.pins import package_pin
 from build.binary.sbom import Component
 from build.binary.sources import Shelf
 from build.binary.store import Store, sha256_of
-from build.binary.toolchain import Architecture, tools
+from build.binary.toolchain import Architecture, tools, zig
 
 # Only the part that Nuitka links into what it makes; that has an exception to the compiler's AGPL of its own.
 LICENCE: Final = "LicenseRef-Nuitka-Runtime-Library-Exception"
@@ -28,7 +28,7 @@ LICENCE: Final = "LicenseRef-Nuitka-Runtime-Library-Exception"
 COMPILER: Final = """\
 #!/bin/sh
 set -e
-case $1 in -dumpversion | --version) exec "$ZIG_CC" "$1" ;; esac
+case $1 in -dumpversion | --version) exec "$ZIG_PROGRAM" cc "$1" ;; esac
 case " $* " in
 *" -shared "*)
     for word; do
@@ -95,7 +95,7 @@ def _compiled(store: Store, arch: Architecture) -> Compiled:
             "HOST_PYTHON": str(host.program),
             "LD_LIBRARY_PATH": str(host.library.parent),
             "INCLUDE": str(python.include),
-            "ZIG_CC": str(toolset.command("cc")),
+            "ZIG_PROGRAM": str(zig(store).folder / "ziglang/zig"),
             "CC_FOR_TARGET": str(toolset.command("cc")),
         },
         path=(toolset.folder,),
