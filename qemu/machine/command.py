@@ -20,9 +20,9 @@ BOARD: Final = """\
 The built file on an emulated 64-bit ARM board with 512 MB.
 
 KERNEL is 4k (Debian 13 on a Cortex-A72), 16k (the same with the Pi 5's pages, on a Cortex-A76), 6.1 (Debian 12 on a
-Cortex-A53), a kernel's .deb, or an image that has virtio built in. With it the board has nothing but busybox and FILE;
-with --systemd it is a small Debian 13 that FILE is installed in. The log is below .cache/qemu/; its last line is the
-verdict, and so is the exit status."""
+Cortex-A53), 5.10 (Debian 11 on a Cortex-A57), a kernel's .deb, or an image that has virtio built in. With it the board
+has nothing but busybox and FILE; with --systemd it is a small Debian 13 that FILE is installed in. The log is below
+.cache/qemu/; its last line is the verdict, and so is the exit status."""
 BOARDS: Final = """\
 The built file on every emulated board: one table on standard output, and exit status 0 if all went well."""
 
@@ -46,7 +46,8 @@ class Kind:
 
 BARE: Final = Kind("board", bare.run)
 SYSTEMD: Final = Kind("systemd", installed.run)
-EVERY: Final = (*((BARE, kernel) for kernel in NAMED), (SYSTEMD, "4k"))
+# Not 5.10: its release is old enough to leave the mirrors any day.
+EVERY: Final = (*((BARE, kernel) for kernel in ("4k", "16k", "6.1")), (SYSTEMD, "4k"))
 
 
 def board(words: Sequence[str]) -> int:

@@ -36,11 +36,13 @@ class Named:
     page_kib: int
 
 
-# A Pi 4 and a Pi 5 under Debian 13, whose kernel for the Pi 5 has large pages; a Pi 3 or Zero 2 W under Debian 12.
+# A Pi 4 and a Pi 5 under Debian 13, whose kernel for the Pi 5 has large pages; a Pi 3 or Zero 2 W under Debian 12; the
+# Jetson Nano's processor, with a kernel as old as JetPack 5's.
 NAMED: Final[Mapping[str, Named]] = {
     "4k": Named("trixie", "linux-image-arm64", "cortex-a72", 4),
     "16k": Named("trixie", "linux-image-arm64-16k", "cortex-a76", 16),
     "6.1": Named("bookworm", "linux-image-arm64", "cortex-a53", 4),
+    "5.10": Named("bullseye", "linux-image-arm64", "cortex-a57", 4),
 }
 OTHER_CPU: Final = "cortex-a72"
 

@@ -8,7 +8,12 @@ from typing import Final
 from .verdict import Failed
 
 # "CPU part" of /proc/cpuinfo; the kernel's arch/arm64/include/asm/cputype.h
-PARTS: Final[Mapping[str, str]] = {"cortex-a53": "0xd03", "cortex-a72": "0xd08", "cortex-a76": "0xd0b"}
+PARTS: Final[Mapping[str, str]] = {
+    "cortex-a53": "0xd03",
+    "cortex-a57": "0xd07",
+    "cortex-a72": "0xd08",
+    "cortex-a76": "0xd0b",
+}
 
 
 def seconds(values: Mapping[str, str], name: str) -> float:
