@@ -81,6 +81,7 @@ class Pool:
             f'Dir::State::lists "{self.folder}/lists";\n'
             f'Dir::Cache "{self.folder}/cache";\n'
             f'Acquire::http::Timeout "{TIMEOUT_S}";\nAcquire::https::Timeout "{TIMEOUT_S}";\n'
+            'Acquire::Retries "1";\n'
             'Acquire::Languages "none";\n'
             # The folder is the caller's own, which apt's download user cannot enter.
             'APT::Sandbox::User "root";\n'

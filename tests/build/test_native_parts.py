@@ -42,11 +42,11 @@ def python(tmp_path: Path) -> Python:
     )
 
 
-def test_the_modules_in_c_are_read_from_cpythons_own_table(python: Python):
+def test_the_modules_in_c_are_read_from_cpythons_own_table(python: Python) -> None:
     assert python.builtins == {"math": "PyInit_math", "_codecs": "PyInit__codecs", "builtins": None}
 
 
-def test_a_file_gets_the_modules_in_c_that_are_named_and_no_other(python: Python):
+def test_a_file_gets_the_modules_in_c_that_are_named_and_no_other(python: Python) -> None:
     table = inittab(python, ["math", "builtins"], {"uvloop.loop": "PyInit_loop"})
     assert '{"math", PyInit_math},' in table
     assert '{"builtins", NULL},' in table
@@ -55,12 +55,12 @@ def test_a_file_gets_the_modules_in_c_that_are_named_and_no_other(python: Python
     assert "_codecs" not in table
 
 
-def test_a_module_that_cpython_does_not_have_is_not_linked(python: Python):
+def test_a_module_that_cpython_does_not_have_is_not_linked(python: Python) -> None:
     with pytest.raises(KeyError):
         inittab(python, ["_nothing"], {})
 
 
-def test_every_extension_is_pinned_and_no_two_of_its_objects_have_one_name():
+def test_every_extension_is_pinned_and_no_two_of_its_objects_have_one_name() -> None:
     for name, extension in EXTENSIONS.items():
         assert package_pin("sdist", name).source
         objects = [file.replace("/", "-") for file in extension.files]
@@ -68,35 +68,35 @@ def test_every_extension_is_pinned_and_no_two_of_its_objects_have_one_name():
     assert {name.partition(".")[0] for name in INITTAB} == {*EXTENSIONS}
 
 
-def test_no_option_of_openssl_is_given_twice():
+def test_no_option_of_openssl_is_given_twice() -> None:
     names = [name for group in OPENSSL_WITHOUT.values() for name in group.split()]
     assert len({*names}) == len(names)
 
 
-def test_tls_of_today_is_not_switched_off():
+def test_tls_of_today_is_not_switched_off() -> None:
     without = {name for group in OPENSSL_WITHOUT.values() for name in group.split()}
     assert not without & {"tls1_2", "tls1_3", "ec", "ecx", "chacha", "poly1305", "asm", "stdio", "rsa", "dh", "sock"}
 
 
-def test_no_module_is_said_twice_to_be_absent():
+def test_no_module_is_said_twice_to_be_absent() -> None:
     assert len({*ABSENT}) == len(ABSENT)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_static_file_has_a_thread_stack_of_8_mib_and_no_libc_to_look_for(architecture: Architecture):
+def test_the_static_file_has_a_thread_stack_of_8_mib_and_no_libc_to_look_for(architecture: Architecture) -> None:
     target = Target(architecture)
     assert {"-static", "-Wl,-z,stack-size=8388608"} <= {*target.link_flags}
     assert ("-Wl,-z,max-page-size=65536" in target.link_flags) == (architecture == "aarch64")
     assert target.host == f"{architecture}-linux-musl"
 
 
-def test_a_glibc_has_its_version_in_zigs_name_and_not_in_configures():
+def test_a_glibc_has_its_version_in_zigs_name_and_not_in_configures() -> None:
     target = Target("aarch64", "gnu.2.17")
     assert (target.triple, target.host, target.static) == ("aarch64-linux-gnu.2.17", "aarch64-linux-gnu", False)
     assert "-fPIC" in target.compile_flags
 
 
-def test_the_compilers_name_and_version_go_into_a_steps_key_and_its_place_does_not(tmp_path: Path):
+def test_the_compilers_name_and_version_go_into_a_steps_key_and_its_place_does_not(tmp_path: Path) -> None:
     store = Store(tmp_path, jobs=1, output=io.StringIO())
     compiler = Step("zig", "key", tmp_path / "zig")
     settings = tools(store, Target("x86_64"), compiler).settings

@@ -67,20 +67,20 @@ def a_day_passes(shelf: Shelf) -> None:
     os.utime(asked, (then, then))
 
 
-def test_the_pinned_sources_come_unpacked(shelf: Shelf):
+def test_the_pinned_sources_come_unpacked(shelf: Shelf) -> None:
     assert content(shelf) == "int part = 1;\n"
     assert debian_pins(shelf.pins)["libpart"].version == "1.0"
     assert said(shelf) == []
 
 
-def test_a_build_with_everything_kept_asks_nobody(shelf: Shelf, archive: debian_pool.Archive):
+def test_a_build_with_everything_kept_asks_nobody(shelf: Shelf, archive: debian_pool.Archive) -> None:
     content(shelf)
     archive.asked.clear()
     assert content(shelf) == "int part = 1;\n"
     assert archive.asked == []
 
 
-def test_a_newer_version_is_taken_said_and_pinned(shelf: Shelf, archive: debian_pool.Archive):
+def test_a_newer_version_is_taken_said_and_pinned(shelf: Shelf, archive: debian_pool.Archive) -> None:
     content(shelf)
     archive.add("libpart", "1.0+deb13u1", "int part = 2;\n")
     assert content(shelf) == "int part = 1;\n"  # asked today already
@@ -95,7 +95,9 @@ def test_a_newer_version_is_taken_said_and_pinned(shelf: Shelf, archive: debian_
     assert 'name = "ziglang"' in shelf.pins.read_text()
 
 
-def test_a_version_that_the_pool_has_dropped_gives_way_to_the_newest(shelf: Shelf, archive: debian_pool.Archive):
+def test_a_version_that_the_pool_has_dropped_gives_way_to_the_newest(
+    shelf: Shelf, archive: debian_pool.Archive
+) -> None:
     archive.add("libpart", "1.1", "int part = 3;\n")
     archive.withdraw("libpart", "1.0")
     assert content(shelf) == "int part = 3;\n"
@@ -104,7 +106,7 @@ def test_a_version_that_the_pool_has_dropped_gives_way_to_the_newest(shelf: Shel
 
 def test_a_version_that_is_announced_but_not_there_is_said_and_not_waited_for(
     shelf: Shelf, archive: debian_pool.Archive
-):
+) -> None:
     archive.add("libpart", "1.1", "int part = 3;\n")
     archive.lose_files("libpart", "1.1")
     assert content(shelf) == "int part = 1;\n"
@@ -112,13 +114,13 @@ def test_a_version_that_is_announced_but_not_there_is_said_and_not_waited_for(
     assert debian_pins(shelf.pins)["libpart"].version == "1.0"
 
 
-def test_an_older_version_in_the_pool_is_not_an_update(shelf: Shelf, archive: debian_pool.Archive):
+def test_an_older_version_in_the_pool_is_not_an_update(shelf: Shelf, archive: debian_pool.Archive) -> None:
     archive.add("libpart", "0.9", "int part = 0;\n")
     assert content(shelf) == "int part = 1;\n"
     assert said(shelf) == []
 
 
-def test_a_pin_that_does_not_fit_is_refused_with_what_to_do(shelf: Shelf):
+def test_a_pin_that_does_not_fit_is_refused_with_what_to_do(shelf: Shelf) -> None:
     pin = debian_pins(shelf.pins)["libpart"]
     move(pin, "1.0", {**pin.sha256, "libpart_1.0.tar.xz": "0" * 64}, shelf.pins)
     with pytest.raises(BuildFailed, match=r"(?s)libpart_1\.0\.tar\.xz is not the file that is pinned.*remove it"):
@@ -126,7 +128,7 @@ def test_a_pin_that_does_not_fit_is_refused_with_what_to_do(shelf: Shelf):
     assert not list((shelf.store.root / "steps").glob("libpart*"))
 
 
-def test_a_kept_file_that_was_damaged_is_refused(shelf: Shelf):
+def test_a_kept_file_that_was_damaged_is_refused(shelf: Shelf) -> None:
     content(shelf)
     (tarball,) = (shelf.store.root / "debian").glob("libpart_1.0/*.tar.xz")
     tarball.write_bytes(b"not what it was")
@@ -136,7 +138,7 @@ def test_a_kept_file_that_was_damaged_is_refused(shelf: Shelf):
         content(shelf)
 
 
-def test_without_a_network_a_build_goes_on_from_what_is_kept(shelf: Shelf):
+def test_without_a_network_a_build_goes_on_from_what_is_kept(shelf: Shelf) -> None:
     content(shelf)
     a_day_passes(shelf)
     offline = Shelf(shelf.store, shelf.pins, _unreachable)
@@ -144,19 +146,19 @@ def test_without_a_network_a_build_goes_on_from_what_is_kept(shelf: Shelf):
     assert said(shelf)[0] == "Debian's pool could not be asked for updates; the pinned sources are used."
 
 
-def test_without_a_network_and_with_nothing_kept_it_is_said_what_is_missing(shelf: Shelf):
+def test_without_a_network_and_with_nothing_kept_it_is_said_what_is_missing(shelf: Shelf) -> None:
     offline = Shelf(shelf.store, shelf.pins, _unreachable)
     with pytest.raises(BuildFailed, match=r"Part's sources, libpart 1\.0, could not be fetched(?s:.*)online"):
         content(offline)
 
 
-def test_an_archive_that_is_not_signed_is_not_used(tmp_path: Path, archive: debian_pool.Archive):
+def test_an_archive_that_is_not_signed_is_not_used(tmp_path: Path, archive: debian_pool.Archive) -> None:
     pool = Pool(tmp_path / "apt", [f"deb-src [signed-by={KEYRING}] {archive.url} ./"])
     with pytest.raises(PoolUnreachable, match="not signed"):
         pool.refresh()
 
 
-def test_the_machines_own_mirror_is_used_with_debians_own_keys(tmp_path: Path):
+def test_the_machines_own_mirror_is_used_with_debians_own_keys(tmp_path: Path) -> None:
     targets = (
         "http://mirror.example/debian/ bookworm \nhttp://mirror.example/debian/ bookworm-updates \n"
         "http://mirror.example/debian-security/ bookworm-security \nhttps://other.example/node nodistro \n"
@@ -166,7 +168,7 @@ def test_the_machines_own_mirror_is_used_with_debians_own_keys(tmp_path: Path):
     assert lines[0] == f"deb-src [signed-by={KEYRING}] http://mirror.example/debian trixie main"
 
 
-def test_every_debian_pin_names_a_description_and_hashes():
+def test_every_debian_pin_names_a_description_and_hashes() -> None:
     for pin in debian_pins(PINS).values():
         assert pin.description.endswith(".dsc")
         assert pin.licence
@@ -177,12 +179,12 @@ def test_every_debian_pin_names_a_description_and_hashes():
     ("version", "upstream"),
     [("3.13.5-2+deb13u5", "3.13.5"), ("1:1.3.dfsg+really1.3.1-1", "1.3.1"), ("3.5.7-1~deb13u2", "3.5.7")],
 )
-def test_debians_version_tells_the_projects_own(version: str, upstream: str):
+def test_debians_version_tells_the_projects_own(version: str, upstream: str) -> None:
     pin = next(iter(debian_pins(PINS).values()))
     assert pin.__class__(pin.name, version, pin.title, pin.licence, {}).upstream_version == upstream
 
 
-def test_a_package_of_the_registry_is_fetched_once_and_checked_each_time(tmp_path: Path):
+def test_a_package_of_the_registry_is_fetched_once_and_checked_each_time(tmp_path: Path) -> None:
     store = Store(tmp_path / "cache", jobs=1, output=io.StringIO())
     package, asked = _sdist(tmp_path), []
 
@@ -201,7 +203,7 @@ def test_a_package_of_the_registry_is_fetched_once_and_checked_each_time(tmp_pat
         shelf.package(package)
 
 
-def test_a_package_that_cannot_be_had_fails_the_build_with_the_registrys_words(tmp_path: Path):
+def test_a_package_that_cannot_be_had_fails_the_build_with_the_registrys_words(tmp_path: Path) -> None:
     def registry(wanted: Package, folder: Path) -> Path:
         raise Unobtainable("no such thing")
 
@@ -209,7 +211,7 @@ def test_a_package_that_cannot_be_had_fails_the_build_with_the_registrys_words(t
         Shelf(Store(tmp_path, jobs=1), registry=registry).package(_sdist(tmp_path))
 
 
-def test_a_pin_that_is_missing_is_named():
+def test_a_pin_that_is_missing_is_named() -> None:
     with pytest.raises(BuildFailed, match=r"has no \[sdist\.nothing\]"):
         package_pin("sdist", "nothing")
 

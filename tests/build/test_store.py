@@ -43,7 +43,7 @@ def said(store: Store) -> str:
     return store.output.getvalue()
 
 
-def test_a_step_is_made_once_and_says_what_it_does_and_how_long_it_took(store: Store):
+def test_a_step_is_made_once_and_says_what_it_does_and_how_long_it_took(store: Store) -> None:
     made: list[Path] = []
 
     def make(folder: Path) -> None:
@@ -60,14 +60,14 @@ def test_a_step_is_made_once_and_says_what_it_does_and_how_long_it_took(store: S
     assert done.startswith("part: made in ")
 
 
-def test_other_inputs_make_another_step_and_the_old_one_stays(store: Store):
+def test_other_inputs_make_another_step_and_the_old_one_stays(store: Store) -> None:
     first = store.recipe("part", 'echo "$VERSION" > "$OUT/part"', settings={"VERSION": "1"})
     second = store.recipe("part", 'echo "$VERSION" > "$OUT/part"', settings={"VERSION": "2"})
     assert first.key != second.key
     assert [(step.folder / "part").read_text() for step in (first, second)] == ["1\n", "2\n"]
 
 
-def test_a_step_follows_what_it_stands_on(store: Store):
+def test_a_step_follows_what_it_stands_on(store: Store) -> None:
     def built_on(version: str) -> Step:
         below = store.recipe("below", 'echo "$VERSION" > "$OUT/part"', settings={"VERSION": version})
         return store.recipe("above", 'cat "$BELOW/part" > "$OUT/part"', uses={"BELOW": below})
@@ -76,7 +76,7 @@ def test_a_step_follows_what_it_stands_on(store: Store):
     assert built_on("1").key == built_on("1").key
 
 
-def test_where_a_tool_lies_does_not_matter_to_a_step(store: Store, tmp_path: Path):
+def test_where_a_tool_lies_does_not_matter_to_a_step(store: Store, tmp_path: Path) -> None:
     for place in ("here", "there"):
         (tmp_path / place).mkdir()
         tool = tmp_path / place / "some-compiler"
@@ -88,13 +88,13 @@ def test_where_a_tool_lies_does_not_matter_to_a_step(store: Store, tmp_path: Pat
     assert len(keys) == 1
 
 
-def test_a_recipe_sees_nothing_of_the_callers_environment(store: Store, monkeypatch: pytest.MonkeyPatch):
+def test_a_recipe_sees_nothing_of_the_callers_environment(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CFLAGS", "-march=native")
     step = store.recipe("part", 'echo "${CFLAGS-none} $JOBS" > "$OUT/part"')
     assert (step.folder / "part").read_text() == "none 1\n"
 
 
-def test_a_recipe_that_fails_leaves_no_step_and_the_end_of_its_log_is_told(store: Store):
+def test_a_recipe_that_fails_leaves_no_step_and_the_end_of_its_log_is_told(store: Store) -> None:
     with pytest.raises(BuildFailed, match=r"(?s)part failed \(exit 3\).*no such header") as failure:
         store.recipe("part", 'echo half > "$OUT/part"; echo "fatal: no such header"; exit 3')
     (log,) = (store.root / "logs").iterdir()
@@ -103,12 +103,12 @@ def test_a_recipe_that_fails_leaves_no_step_and_the_end_of_its_log_is_told(store
     assert (step.folder / "part").read_text() == "whole\n"
 
 
-def test_the_first_command_that_fails_ends_a_recipe(store: Store):
+def test_the_first_command_that_fails_ends_a_recipe(store: Store) -> None:
     with pytest.raises(BuildFailed):
         store.recipe("part", 'false\necho whole > "$OUT/part"')
 
 
-def test_what_went_into_a_step_lies_in_it(store: Store):
+def test_what_went_into_a_step_lies_in_it(store: Store) -> None:
     step = store.recipe("part", 'echo > "$OUT/part"', settings={"VERSION": "1.2.3"})
     assert '"VERSION": "1.2.3"' in (step.folder / "step.json").read_text()
 
@@ -138,7 +138,7 @@ class Build:
         return self.process.communicate()[0].strip()
 
 
-def test_a_killed_build_goes_on_at_the_step_that_it_was_in(tmp_path: Path):
+def test_a_killed_build_goes_on_at_the_step_that_it_was_in(tmp_path: Path) -> None:
     killed = Build(tmp_path, "killed")
     with killed.at_the_gate():
         os.killpg(killed.process.pid, signal.SIGKILL)
@@ -148,7 +148,7 @@ def test_a_killed_build_goes_on_at_the_step_that_it_was_in(tmp_path: Path):
     assert again.ledger.read_text() == "made\n"  # the first step, once in the two builds
 
 
-def test_what_a_killed_build_left_running_is_waited_for(tmp_path: Path):
+def test_what_a_killed_build_left_running_is_waited_for(tmp_path: Path) -> None:
     killed = Build(tmp_path, "killed")
     with killed.at_the_gate():
         killed.process.kill()
@@ -163,7 +163,7 @@ def test_what_a_killed_build_left_running_is_waited_for(tmp_path: Path):
     killed.process.communicate()
 
 
-def test_two_builds_at_once_make_a_step_once(store: Store):
+def test_two_builds_at_once_make_a_step_once(store: Store) -> None:
     made: list[str] = []
     entered, leave = threading.Event(), threading.Event()
 
@@ -184,7 +184,7 @@ def test_two_builds_at_once_make_a_step_once(store: Store):
     assert len(made) == 1
 
 
-def test_steps_that_no_build_has_used_for_long_are_removed_and_used_ones_stay(store: Store):
+def test_steps_that_no_build_has_used_for_long_are_removed_and_used_ones_stay(store: Store) -> None:
     old, used = (store.recipe(name, 'echo > "$OUT/part"') for name in ("old", "used"))
     for step in (old, used):
         os.utime(step.folder, (1_000_000, 1_000_000))
@@ -194,7 +194,7 @@ def test_steps_that_no_build_has_used_for_long_are_removed_and_used_ones_stay(st
     assert used.folder.exists()
 
 
-def test_of_steps_that_change_with_every_edit_the_last_used_are_kept(store: Store):
+def test_of_steps_that_change_with_every_edit_the_last_used_are_kept(store: Store) -> None:
     steps = [store.recipe("edited", f'echo {edit} > "$OUT/part"') for edit in range(4)]
     other = store.recipe("edited-too", 'echo > "$OUT/part"')
     for age, step in enumerate(steps):
@@ -212,5 +212,7 @@ def test_of_steps_that_change_with_every_edit_the_last_used_are_kept(store: Stor
         ({"HOME": "/home/me"}, "/home/me/.cache/moltbot-edge/build"),
     ],
 )
-def test_the_cache_is_where_the_environment_says_else_where_caches_are(environment: dict[str, str], folder: str):
+def test_the_cache_is_where_the_environment_says_else_where_caches_are(
+    environment: dict[str, str], folder: str
+) -> None:
     assert cache_folder(environment) == Path(folder)
