@@ -26,6 +26,17 @@ ABSENT: Final = (
     *("_codecs_cn", "_codecs_hk", "_codecs_iso2022", "_codecs_jp", "_codecs_kr", "_codecs_tw", "_multibytecodec"),
 )
 
+# What the recipes call, all of them: the first that is made looks for all.
+PROGRAMS: Final = {
+    "make": "make",
+    "gcc": "gcc",
+    "readelf": "binutils",
+    "perl": "perl",
+    "tclsh": "tcl",
+    "xz": "xz-utils",
+    "patch": "patch",
+}
+
 # Links to what this machine happens to have, which bytecode does not need.
 ABSENT_HERE: Final = ("_ssl", "_hashlib", "_sqlite3", "zlib")
 
@@ -207,6 +218,7 @@ def _host(store: Store) -> Step:
             "CACHE": str(store.root),  # it carries the address of its standard library
         },
         does="compiles an interpreter for this machine, to write bytecode with",
+        needs=PROGRAMS,
     )
 
 

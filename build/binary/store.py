@@ -115,12 +115,14 @@ class Store:
         settings: Mapping[str, str] | None = None,
         unkeyed: Mapping[str, str] | None = None,
         path: Sequence[Path] = (),
+        needs: Mapping[str, str] | None = None,
     ) -> Step:
         """A step made by a shell *script* that begins in an empty folder, ``$WORK``, and leaves its result in ``$OUT``.
 
         It finds each of *uses* as a variable that names the step's folder, each of *settings* as it stands, ``$JOBS``,
         and nothing of the caller's environment. *unkeyed* and *path* are what it must not matter to the result, such
-        as where a compiler lies: its version belongs into *settings*.
+        as where a compiler lies: its version belongs into *settings*. *needs* are programs of this machine that it, or
+        what comes after it, calls, each with Debian's package of it.
         """
         uses, settings, unkeyed = uses or {}, settings or {}, unkeyed or {}
         inputs = {
@@ -130,6 +132,7 @@ class Store:
         }
 
         def make(out: Path) -> None:
+            _look_for(needs or {})
             environment = {
                 **{variable: os.environ[variable] for variable in PASSED_ON if variable in os.environ},
                 "LC_ALL": "C",
@@ -189,6 +192,17 @@ class Store:
                 self.say(f"{step.name}: another build is making it; waiting")
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _look_for(programs: Mapping[str, str]) -> None:
+    missing = {
+        program: package for program, package in programs.items() if shutil.which(program, path=SYSTEM_PATH) is None
+    }
+    if missing:
+        raise BuildFailed(
+            f"this machine has no {', '.join(missing)}, which the build calls: "
+            f"apt-get install {' '.join(sorted({*missing.values()}))}"
+        )
 
 
 def spoken(seconds: float) -> str:

@@ -103,6 +103,12 @@ def test_a_recipe_that_fails_leaves_no_step_and_the_end_of_its_log_is_told(store
     assert (step.folder / "part").read_text() == "whole\n"
 
 
+def test_all_programs_that_are_missing_are_told_at_once_with_what_to_install(store: Store) -> None:
+    needs = {"sh": "dash", "no-such-compiler": "gcc", "no-such-linker": "binutils"}
+    with pytest.raises(BuildFailed, match=r"no no-such-compiler, no-such-linker.*apt-get install binutils gcc$"):
+        store.recipe("part", 'echo > "$OUT/part"', needs=needs)
+
+
 def test_the_first_command_that_fails_ends_a_recipe(store: Store) -> None:
     with pytest.raises(BuildFailed):
         store.recipe("part", 'false\necho whole > "$OUT/part"')
