@@ -23,6 +23,10 @@ AGAIN_S: Final = 0.2
 WORDS: Final = 8  # of an emulated model: enough to see that it is one
 
 
+class NoAnswer(Failed):
+    """Nobody listened, or the connection ended too soon."""
+
+
 def _secret() -> str:
     return "sk-moltbot-" + secrets.token_urlsafe(32)  # as `moltbot-edge keys new` makes them
 
@@ -50,9 +54,9 @@ class Caller:
                 status, body = self._request(port, "GET", "/health")
                 if status == 200:
                     return time.monotonic() - begun
-                trouble = f"it answered {status}: {body[:200]!r}"
-            except (OSError, HTTPException) as error:
-                trouble = str(error) or type(error).__name__
+                trouble = f"it was answered {status}: {body[:200]!r}"
+            except NoAnswer as error:
+                trouble = str(error)
             time.sleep(AGAIN_S)
         raise Failed(f"/health gave the host no 200 within {limit_s:.0f} s: {trouble}")
 
@@ -64,10 +68,7 @@ class Caller:
     def asks_for_the_sentence(self, port: int, *, stream: bool) -> None:
         """One chat request, through the guest to the upstream here and back. Raises `Failed`."""
         what = "a streamed chat request" if stream else "a chat request"
-        try:
-            status, body = self._request(port, "POST", "/v1/chat/completions", _question(stream), self.secret)
-        except (OSError, HTTPException) as error:
-            raise Failed(f"{what} had no answer: {str(error) or type(error).__name__}") from error
+        status, body = self._request(port, "POST", "/v1/chat/completions", _question(stream), self.secret)
         if status != 200:
             raise Failed(f"{what} was answered {status}: {body[:300]!r}")
         if (said := streamed(body) if stream else whole(body)) != SENTENCE:
@@ -77,10 +78,7 @@ class Caller:
         """What the model on the board says, and in how many seconds: its engine is started for it. Raises `Failed`."""
         begun = time.monotonic()
         question = _question(stream=False, model=MODEL_NAME)
-        try:
-            status, body = self._request(port, "POST", "/v1/chat/completions", question, self.secret, limit_s)
-        except (OSError, HTTPException) as error:
-            raise Failed(f"the engine gave no answer: {str(error) or type(error).__name__}") from error
+        status, body = self._request(port, "POST", "/v1/chat/completions", question, self.secret, limit_s)
         if status != 200 or not (said := whole(body)).strip():
             raise Failed(f"the engine was asked, and answered {status}: {body[:300]!r}")
         return said, time.monotonic() - begun
@@ -96,6 +94,8 @@ class Caller:
             connection.request(method, path, body, headers)
             reply = connection.getresponse()
             return reply.status, reply.read()
+        except (OSError, HTTPException) as error:
+            raise NoAnswer(f"{method} {path} had no answer: {str(error) or type(error).__name__}") from error
         finally:
             connection.close()
 

@@ -30,6 +30,13 @@ class Mark:
     value: str
 
 
+class Said(dict[str, str]):
+    """The values that a guest named. What it did not name is a failure of the run."""
+
+    def __missing__(self, name: str) -> str:
+        raise Failed(f"the guest did not say {name!r}")
+
+
 def cleaned(line: bytes) -> str:
     """Without terminal escapes and carriage returns."""
     text = _ESCAPES.sub("", line.decode(errors="replace"))
@@ -64,7 +71,7 @@ class Console:
                 return True
         return False
 
-    def told(self, word: str, limit_s: float) -> dict[str, str]:
+    def told(self, word: str, limit_s: float) -> Said:
         """Say *word* to the guest; what it says until it is ready for another. Raises `Failed`."""
         self.tell(word)
         return self.until_ready(limit_s, f"the word {word!r}")
@@ -76,10 +83,10 @@ class Console:
         except OSError as error:
             raise Failed(f"QEMU had ended when the guest was to be told {word!r}") from error
 
-    def until_ready(self, limit_s: float, after: str) -> dict[str, str]:
+    def until_ready(self, limit_s: float, after: str) -> Said:
         """The values that the guest names until it is ready for a word. Raises `Failed`."""
         deadline = time.monotonic() + limit_s
-        values: dict[str, str] = {}
+        values = Said()
         while True:
             text = self._heard.pop(0) if self._heard else self._next(deadline)
             if text is None:

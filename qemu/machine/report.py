@@ -1,4 +1,7 @@
-"""What is told of a board from the values that its guest named. Decides, and does nothing."""
+"""What is told of a board from the values that its guest named. Decides, and does nothing.
+
+They come as `console.Said`, which raises `Failed` for a value that is not there.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ PARTS: Final[Mapping[str, str]] = {
 def seconds(values: Mapping[str, str], name: str) -> float:
     try:
         return float(values[name])
-    except (KeyError, ValueError) as error:
-        raise Failed(f"the guest did not say {name!r}") from error
+    except ValueError as error:
+        raise Failed(f"the guest said {values[name]!r} for {name!r}") from error
 
 
 def start_s(values: Mapping[str, str]) -> float:

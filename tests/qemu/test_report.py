@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from qemu.machine import command, installed, report
+from qemu.machine.console import Said
 from qemu.machine.verdict import Failed, Verdict
 
 VALUES = {
@@ -41,9 +42,11 @@ def test_another_processor_than_the_one_asked_for_fails() -> None:
 
 def test_what_a_guest_did_not_say_is_named() -> None:
     with pytest.raises(Failed, match="cpu-cs"):
-        report.counted_start({"served-s": "4.33"})
+        report.counted_start(Said({"served-s": "4.33"}))
     with pytest.raises(Failed, match="served-s"):
-        report.start({"begun-s": "3.78", "cpu-cs": "31"})
+        report.start(Said({"begun-s": "3.78", "cpu-cs": "31"}))
+    with pytest.raises(Failed, match="'no number' for 'cpu-cs'"):
+        report.counted_start(Said({"cpu-cs": "no number"}))
 
 
 def test_memory_of_a_process_that_has_gone_is_not_none() -> None:
