@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cmp_to_key
 from pathlib import Path
 from typing import Final
 
@@ -43,14 +44,11 @@ class Pool:
     def refreshed(self) -> bool:
         return any((self.folder / "lists").glob("*_Sources*"))
 
-    def newest(self, name: str) -> str | None:
-        """The newest version that the index has of source package *name*, as of the last `refresh`."""
+    def versions(self, name: str) -> list[str]:
+        """Those that the index has of source package *name*, as of the last `refresh`, the newest first."""
         listed = self._apt("apt-cache", "showsrc", "--only-source", name, may_fail=True)
-        best: str | None = None
-        for version in re.findall(r"(?m)^Version: (\S+)$", listed):
-            if best is None or newer(version, best):
-                best = version
-        return best
+        found = {*re.findall(r"(?m)^Version: (\S+)$", listed)}
+        return sorted(found, key=cmp_to_key(lambda one, other: 1 if newer(one, other) else -1), reverse=True)
 
     def fetch(self, name: str, version: str, folder: Path) -> None:
         """Bring all files of one version into *folder*. Raises `PoolUnreachable`."""

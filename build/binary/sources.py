@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,10 +123,10 @@ class Shelf:
             try:
                 self._fetch(pool, pin, pin.version)
             except PoolUnreachable:
-                newest = pool.newest(pin.name)
-                if newest is None or newest == pin.version:
+                others = [version for version in pool.versions(pin.name) if version != pin.version]
+                if (moved := self._moved(pool, pin, others)) is None:
                     raise
-                return self._move(pool, pin, newest)
+                return moved
         except PoolUnreachable as why:
             raise BuildFailed(
                 f"{pin.title}'s sources, {pin.name} {pin.version}, could not be fetched from Debian's pool:\n{why}\n"
@@ -169,19 +169,17 @@ class Shelf:
             self.store.say(f"Debian's pool could not be asked for updates; the pinned sources are used.\n{why}")
         else:
             for pin in debian_pins(self.pins).values():
-                self._take_newer(pool, pin)
+                self._moved(pool, pin, [version for version in pool.versions(pin.name) if newer(version, pin.version)])
         asked.touch()
 
-    def _take_newer(self, pool: Pool, pin: DebianPin) -> None:
-        newest = pool.newest(pin.name)
-        if newest is None or not newer(newest, pin.version):
-            return
-        try:
-            self._move(pool, pin, newest)
-        except PoolUnreachable:
-            self.store.say(
-                f"{pin.title}: Debian announces {newest}, whose files the mirror does not have; {pin.version} is used"
-            )
+    def _moved(self, pool: Pool, pin: DebianPin, versions: Sequence[str]) -> DebianPin | None:
+        """*pin* with the first of *versions* whose files can be had: a mirror may have an index before the files."""
+        for version in versions:
+            try:
+                return self._move(pool, pin, version)
+            except PoolUnreachable:
+                self.store.say(f"{pin.title}: Debian announces {version}, but the mirror does not have its files")
+        return None
 
     def _pool(self) -> Pool:
         return self.pool(self.store.root / "debian" / "apt")

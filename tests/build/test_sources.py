@@ -110,8 +110,18 @@ def test_a_version_that_is_announced_but_not_there_is_said_and_not_waited_for(
     archive.add("libpart", "1.1", "int part = 3;\n")
     archive.lose_files("libpart", "1.1")
     assert content(shelf) == "int part = 1;\n"
-    assert said(shelf) == ["Part: Debian announces 1.1, whose files the mirror does not have; 1.0 is used"]
+    assert said(shelf) == ["Part: Debian announces 1.1, but the mirror does not have its files"]
     assert debian_pins(shelf.pins)["libpart"].version == "1.0"
+
+
+def test_of_several_newer_versions_the_newest_that_can_be_had_is_taken(
+    shelf: Shelf, archive: debian_pool.Archive
+) -> None:
+    for version in ("1.1", "1.9", "1.10"):
+        archive.add("libpart", version, f'const char *part = "{version}";\n')
+    archive.lose_files("libpart", "1.10")
+    assert content(shelf) == 'const char *part = "1.9";\n'
+    assert debian_pins(shelf.pins)["libpart"].version == "1.9"
 
 
 def test_an_older_version_in_the_pool_is_not_an_update(shelf: Shelf, archive: debian_pool.Archive) -> None:
