@@ -42,9 +42,7 @@ def brought(store: Store, name: str, packages: Iterable[Package], arch: str) -> 
             wheel.unlink()
         downloaded.rmdir()
 
-    return store.step(
-        f"{name}-{arch}", {"wheels": wanted, "python": PYTHON}, make, does="fetches the packages by hash"
-    )
+    return store.step(f"{name}-{arch}", {"wheels": wanted, "python": PYTHON}, make, does="fetches the packages by hash")
 
 
 def folder_of(step: Step) -> Path:
