@@ -48,7 +48,7 @@ class Pool:
         """Those that the index has of source package *name*, as of the last `refresh`, the newest first."""
         listed = self._apt("apt-cache", "showsrc", "--only-source", name, may_fail=True)
         found = {*re.findall(r"(?m)^Version: (\S+)$", listed)}
-        return sorted(found, key=cmp_to_key(lambda one, other: 1 if newer(one, other) else -1), reverse=True)
+        return sorted(found, key=cmp_to_key(_compared), reverse=True)
 
     def fetch(self, name: str, version: str, folder: Path) -> None:
         """Bring all files of one version into *folder*. Raises `PoolUnreachable`."""
@@ -108,6 +108,10 @@ def machine_archives(environment: Mapping[str, str] = os.environ) -> tuple[str, 
             "the folder that holds dists/ and pool/"
         )
     return main, security
+
+
+def _compared(one: str, other: str) -> int:
+    return 1 if newer(one, other) else -1
 
 
 def newer(version: str, than: str) -> bool:
