@@ -34,7 +34,8 @@ class Candidate(msgspec.Struct, frozen=True):
         standing = self.standing
         if not standing.speed.known:
             return None
-        return standing.wait_s(query.now) + standing.speed.first_token_s(self._to_read(query), query.now)
+        seconds = standing.speed.first_token_s(self._to_read(query), query.now)
+        return standing.wait_s(query.now) + seconds if standing.in_flight else seconds
 
     def alone_s(self, query: RouteQuery) -> float | None:
         """What a whole reply will take, with no other request in the way."""
@@ -99,8 +100,10 @@ def eligible(candidates: Sequence[Candidate], query: RouteQuery) -> list[Candida
     Order is kept. The size of the prompt is an estimate and a cooldown a guess, so neither empties the list: with
     all too short, all stay, and with all cooling, the one that is back soonest.
     """
-    wide = [candidate for candidate in candidates if _fits(candidate, query)] or candidates
     now = query.now
+    wide = [
+        candidate for candidate in candidates if candidate.deployment.context_tokens is None or _fits(candidate, query)
+    ] or candidates
     ready = [candidate for candidate in wide if candidate.standing.cooling_until <= now]
     return ready or sorted(wide, key=lambda candidate: candidate.standing.cooling_until)[:1]
 
@@ -135,6 +138,4 @@ def objections(candidate: Candidate, query: RouteQuery) -> list[str]:
 
 def _fits(candidate: Candidate, query: RouteQuery) -> bool:
     context = candidate.deployment.context_tokens
-    if context is None:
-        return True
-    return candidate.tokens(query) <= context
+    return context is None or candidate.tokens(query) <= context

@@ -53,15 +53,18 @@ class Standings:
         name = deployment.name
         standing = self._standings.get(name, _FRESH)
         speed = standing.speed
-        tokens = self.prompt_tokens(deployment.model, body_bytes)
+        line = self._tokens.get(deployment.model)
+        tokens = body_bytes / BYTES_PER_TOKEN if line is None else line.base + line.slope * body_bytes
         cacheable, mark = 0.0, 0
         if marks:
             cacheable, mark = self._cacheable(name, body_bytes, tokens, marks), marks[-1]
             self._prefixes.setdefault(name, Prefixes()).keep(marks, body_bytes)
-        read = max(tokens - cacheable * speed.cache_hits, 1.0)
-        if speed.known:
+            read = max(tokens - cacheable * speed.cache_hits, 1.0)
+        else:
+            read = tokens
+        queue_s = standing.queue_s(now) if standing.in_flight else 0.0
+        if speed.reading.weight:
             first_token_s = speed.first_token_s(read, now)
-            queue_s = standing.queue_s(now)
             sent = Sent(
                 body_bytes,
                 tokens,
@@ -73,7 +76,7 @@ class Standings:
                 mark,
             )
         else:
-            sent = Sent(body_bytes, tokens, cacheable, read, None, standing.queue_s(now), mark=mark)
+            sent = Sent(body_bytes, tokens, cacheable, read, None, queue_s, mark=mark)
         self._standings[name] = standing.started(sent, now)
         return sent
 

@@ -38,7 +38,8 @@ class Fastest(Struct, frozen=True):
             else:
                 unseen.append(candidate)
         known.sort()
-        later.sort(key=lambda candidate: (candidate.standing.in_flight + 1) / candidate.deployment.weight)
+        if later:
+            later.sort(key=lambda candidate: (candidate.standing.in_flight + 1) / candidate.deployment.weight)
         if unseen:
             first = drawn(unseen, query.chance)
             rest = [candidate for candidate in unseen if candidate is not first]
