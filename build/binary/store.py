@@ -18,6 +18,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from typing import Final, TextIO
 KEY_DIGITS: Final = 16
 RECORD: Final = "step.json"
 UNUSED_DAYS: Final = 30
+TICK_S: Final = 1.0
 TOLD_LINES: Final = 15  # of a log, when a step fails
 
 # Of the caller's environment a recipe sees these: its result must not depend on the rest.
@@ -162,7 +164,7 @@ class Store:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as words:
+        with log.open("wb") as words, self._ticking(name):
             # The step's lock is among the descriptors that are passed on: what a killed build leaves running holds it.
             done = subprocess.run(
                 ["sh", "-euc", script],
@@ -178,6 +180,27 @@ class Store:
             said = "\n".join(f"  {line[:300]}" for line in last)
             raise BuildFailed(f"{name} failed (exit {done.returncode}). The end of its log, {log}:\n{said}")
         shutil.rmtree(work, ignore_errors=True)
+
+    @contextmanager
+    def _ticking(self, name: str) -> Iterator[None]:
+        """On a terminal, show meanwhile how long it has taken so far."""
+        if not self.output.isatty():
+            yield
+            return
+        over, begun = threading.Event(), time.monotonic()
+
+        def tick() -> None:
+            while not over.wait(TICK_S):
+                print(f"\r{name}: {spoken(time.monotonic() - begun)} ", end="", file=self.output, flush=True)
+            print("\r\033[K", end="", file=self.output, flush=True)
+
+        thread = threading.Thread(target=tick)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     @contextmanager
     def _held(self, step: Step) -> Iterator[None]:

@@ -33,6 +33,11 @@ print(sorted(path.name for path in step.folder.iterdir()))
 """
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "cache", jobs=1, output=io.StringIO())
@@ -107,6 +112,27 @@ def test_all_programs_that_are_missing_are_told_at_once_with_what_to_install(sto
     needs = {"sh": "dash", "no-such-compiler": "gcc", "no-such-linker": "binutils"}
     with pytest.raises(BuildFailed, match=r"no no-such-compiler, no-such-linker.*apt-get install binutils gcc$"):
         store.recipe("part", 'echo > "$OUT/part"', needs=needs)
+
+
+def test_on_a_terminal_the_time_so_far_is_shown_and_gone_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("build.binary.store.TICK_S", 0.001)
+    terminal = Terminal()
+    store = Store(tmp_path, jobs=1, output=terminal)
+    os.mkfifo(tmp_path / "gate")
+
+    def wait_for_a_tick() -> None:
+        with (tmp_path / "gate").open("w"):
+            while "\rpart: 0." not in terminal.getvalue():
+                pass
+
+    waiting = threading.Thread(target=wait_for_a_tick)
+    waiting.start()
+    store.recipe("part", 'cat "$GATE"', unkeyed={"GATE": str(tmp_path / "gate")}, does="compiles a part")
+    waiting.join()
+    last = terminal.getvalue().rpartition("\033[K")[2]
+    assert last.startswith("part: made in ")
 
 
 def test_the_first_command_that_fails_ends_a_recipe(store: Store) -> None:
