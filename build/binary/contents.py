@@ -56,6 +56,7 @@ class Contents:
     plugins: tuple[str, ...]
     exclude: Mapping[str, str]
     instead: Mapping[str, str]
+    edits: Mapping[str, tuple[str, str]]
     data: Mapping[str, str]
     bundle: tuple[str, ...] = ()
 
@@ -116,6 +117,7 @@ def read(path: Path = LIST) -> Contents:
         plugins=tuple(table["plugins"]),
         exclude=table["exclude"],
         instead=table["instead"],
+        edits={module: (edit["from"], edit["to"]) for module, edit in table["edit"].items()},
         data=table["data"],
         bundle=tuple(table["bundle"]),
     )
@@ -189,7 +191,17 @@ def _sources(contents: Contents, library: Path, packages: Path, product: Path) -
         is_package = name in found and found[name].is_package
         origin = found[name].origin if name in found else contents.product
         found[name] = Module(name, text.lstrip().encode(), is_package, origin)
+    for name, (before, after) in contents.edits.items():
+        if name in found:
+            found[name] = replace(found[name], source=_edited(found[name], before, after))
     return found
+
+
+def _edited(module: Module, before: str, after: str) -> bytes:
+    count = module.source.count(before.encode())
+    if count != 1:
+        raise WrongContents(f"contents.toml edits a line of {module.name} that is in it {count} times: {before}")
+    return module.source.replace(before.encode(), after.encode())
 
 
 def _in_folder(folder: Path, origin: str, top: str | None) -> Iterable[Module]:

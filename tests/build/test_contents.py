@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
 import tomllib
 from dataclasses import replace
@@ -26,7 +28,16 @@ def tree(folder: Path, files: dict[str, str]) -> Path:
 
 def listed(**changes: object) -> Contents:
     bare = Contents(
-        product="house", packages=(), by_name=(), start=(), docstrings=(), plugins=(), exclude={}, instead={}, data={}
+        product="house",
+        packages=(),
+        by_name=(),
+        start=(),
+        docstrings=(),
+        plugins=(),
+        exclude={},
+        instead={},
+        edits={},
+        data={},
     )
     return replace(bare, **changes)  # type: ignore[arg-type]
 
@@ -114,6 +125,18 @@ def test_an_excluded_module_and_what_only_it_needs_stay_out(places: tuple[Path, 
 def test_a_module_with_another_text_imports_what_that_says(places: tuple[Path, Path, Path]) -> None:
     assert "rare" not in names(listed(instead={"glob": "import left"}), places)
     assert "left" in names(listed(instead={"glob": "import left"}), places)
+
+
+def test_a_line_that_is_edited_has_to_be_there(places: tuple[Path, Path, Path]) -> None:
+    assert "rare" not in names(listed(edits={"glob": ("import rare", "pass")}), places)
+    with pytest.raises(WrongContents, match="a line of glob that is in it 0 times: import nothing"):
+        names(listed(edits={"glob": ("import nothing", "pass")}), places)
+
+
+def test_the_edited_pattern_of_yaml_finds_the_same_characters() -> None:
+    before, after = (re.compile(ast.literal_eval(line[line.index("'") : -1])) for line in LISTED.edits["yaml.reader"])
+    characters = [chr(number) for number in range(sys.maxunicode + 1)]
+    assert [one for one in characters if bool(before.search(one)) != bool(after.search(one))] == []
 
 
 def test_a_list_that_contradicts_itself_or_names_nothing_is_refused(places: tuple[Path, Path, Path]) -> None:

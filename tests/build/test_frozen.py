@@ -98,7 +98,7 @@ from pathlib import Path
 from build.binary import contents, frozen
 library, packages, product, folder = map(Path, sys.argv[1:])
 listed = replace(contents.read(), by_name=("importlib._bootstrap", "importlib._bootstrap_external", "zipimport"),
-                 start=("moltbot_edge.core.errors",), plugins=("json",), instead={})
+                 start=("moltbot_edge.core.errors",), plugins=("json",), instead={}, edits={})
 without = dict.fromkeys(("typing_extensions", "starlette", "uvicorn", "click"), "")
 listed = replace(listed, exclude={**listed.exclude, **without})
 frozen.freeze(listed, contents.select(listed, library, packages, product), folder)
