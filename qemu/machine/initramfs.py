@@ -33,7 +33,7 @@ def busybox(log: Log, fresh: bool = False) -> Path:
 def initramfs(kernel: Kernel, modules: Iterable[str], busybox: Path, init: str) -> Archive:
     """*init* is the script of `guest/` that the kernel starts; *modules* are loaded by it in this order."""
     archive = Archive()
-    for name in ("dev", "proc", "sys", "root", "lib/modules"):
+    for name in ("dev", "proc", "sys", "system", "lib/modules"):
         archive.folder(name)
     archive.folder("tmp", 0o1777)
     archive.file("bin/busybox", busybox, 0o755)

@@ -21,15 +21,15 @@ until [ -b /dev/vda ]; do
   looks=$((looks + 1))
   usleep 20000
 done
-mount -t ext4 /dev/vda /root || { failed "the disk cannot be mounted" && exit 1; }
-mkdir -p /root/opt/board
-cp -a /payload/. /root/opt/board/
-cp /bin/busybox /root/opt/board/busybox
-cp /lib/board.sh /root/opt/board/board.sh
-ln -s /opt/board/board-agent.service /root/etc/systemd/system/board-agent.service
-mkdir -p /root/etc/systemd/system/multi-user.target.wants
-ln -s /opt/board/board-agent.service /root/etc/systemd/system/multi-user.target.wants/board-agent.service
+mount -t ext4 /dev/vda /system || { failed "the disk cannot be mounted" && exit 1; }
+mkdir -p /system/opt/board
+cp -a /payload/. /system/opt/board/
+cp /bin/busybox /system/opt/board/busybox
+cp /lib/board.sh /system/opt/board/board.sh
+ln -s /opt/board/board-agent.service /system/etc/systemd/system/board-agent.service
+mkdir -p /system/etc/systemd/system/multi-user.target.wants
+ln -s /opt/board/board-agent.service /system/etc/systemd/system/multi-user.target.wants/board-agent.service
 for place in proc sys dev; do
-  mount --move "/$place" "/root/$place"
+  mount --move "/$place" "/system/$place"
 done
-exec switch_root /root /lib/systemd/systemd
+exec switch_root /system /lib/systemd/systemd
