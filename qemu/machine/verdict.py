@@ -89,7 +89,7 @@ class Log:
 
     def end(self, verdict: Verdict) -> None:
         self.line(str(verdict))
-        print(f"{verdict}\nlog: {self.path}", file=self._said, flush=True)
+        print(f"log: {self.path}\n{verdict}", file=self._said, flush=True)
 
 
 @contextmanager
