@@ -7,7 +7,6 @@ Sources: qemu-aarch64(1), Documentation/admin-guide/binfmt-misc.rst of the kerne
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import subprocess
@@ -22,7 +21,10 @@ NATIVE: Final = "native"  # in place of a CPU: without an emulator
 BINFMT: Final = Path("/proc/sys/fs/binfmt_misc")
 
 # The first 20 bytes of an ELF file: class, byte order, version; any ABI; executable or shared object; the machine.
-_MAGIC: Final = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
+_MAGIC: Final = {
+    "aarch64": r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00",
+    "x86_64": r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x3e\x00",
+}
 _MASK: Final = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
 _FLAGS: Final = "OCF"  # F: the interpreter is opened now, so a root of its own needs none inside
 
@@ -65,21 +67,23 @@ def registered(arch: str) -> bool:
 def register(arch: str) -> None:
     """Tell the kernel, as qemu-user's own package does; it stays told. Nothing that is there is changed.
 
-    Raises `NotHere` where that takes root.
+    Raises `NotHere` where that is not allowed, or not possible.
     """
     if registered(arch):
         return
-    if arch != "aarch64":
-        raise NotHere(f"no binfmt_misc entry for {arch} is known here")
-    if os.geteuid() != 0:
-        raise NotHere(
-            f"only root can tell the kernel how to run {arch}: sudo apt install qemu-user-static binfmt-support"
-        )
+    if arch not in _MAGIC:
+        raise NotHere(f"how the kernel knows a program for {arch} is not written here")
     found = emulator(arch, "max")
     assert found is not None
-    if not (BINFMT / "register").exists():
-        subprocess.run(["mount", "-t", "binfmt_misc", "none", str(BINFMT)], check=True)
-    (BINFMT / "register").write_text(f":qemu-{arch}:M::{_MAGIC}:{_MASK}:{found.path}:{_FLAGS}")
+    try:
+        if not (BINFMT / "register").exists():
+            subprocess.run(["mount", "-t", "binfmt_misc", "none", str(BINFMT)], check=True, capture_output=True)
+        (BINFMT / "register").write_text(f":qemu-{arch}:M::{_MAGIC[arch]}:{_MASK}:{found.path}:{_FLAGS}")
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise NotHere(
+            f"this machine's kernel does not run programs for {arch} and could not be told how ({error}): "
+            "sudo apt install qemu-user-static binfmt-support"
+        ) from error
 
 
 def _entries() -> list[Path]:
