@@ -44,19 +44,24 @@ case " $* " in
     done
     ;;
 esac
-exec "$CC_FOR_TARGET" -I"$INCLUDE" "$@"
+exec "$CC_FOR_TARGET" "$@"
 """
 
+# Nuitka changes copies of CPython's headers, those of the interpreter that it runs on: that one is given the target's.
 COMPILED: Final = """
-mkdir product
+mkdir -p python/bin product
+cp "$HOST_PYTHON/bin/python3.13" python/bin
+ln -s "$HOST_PYTHON/lib" python/lib
+ln -s "$TARGET_PYTHON/include" python/include
 cp -R "$PRODUCT" product
 find product -name __pycache__ -prune -exec rm -r {} +
 printf '%s' "$GENERATED" > "product/$GENERATED_FILE"
 printf '%s' "$COMPILER" > clang
 chmod +x clang
 cd product
-CC="$WORK/clang" PYTHONPATH="$NUITKA" "$HOST_PYTHON" -S -m nuitka --mode=package --include-package="$NAME" \
-    --nofollow-imports --lto=no --disable-ccache --no-pyi-file --jobs="$JOBS" --output-dir="$WORK/made" "$NAME"
+export CC="$WORK/clang" NUITKA_CACHE_DIR="$WORK/cache" PYTHONPATH="$NUITKA"
+"$WORK/python/bin/python3.13" -S -m nuitka --mode=package --include-package="$NAME" --nofollow-imports \
+    --lto=no --disable-ccache --no-pyi-file --jobs="$JOBS" --output-dir="$WORK/made" "$NAME"
 mv "$WORK"/made/*.so "$OUT/$NAME$SUFFIX"
 """
 
@@ -92,9 +97,9 @@ def _compiled(store: Store, arch: Architecture) -> Compiled:
         },
         unkeyed={
             "PRODUCT": str(product),
-            "HOST_PYTHON": str(host.program),
+            "HOST_PYTHON": str(host.prefix),
+            "TARGET_PYTHON": str(python.prefix),
             "LD_LIBRARY_PATH": str(host.library.parent),
-            "INCLUDE": str(python.include),
             "ZIG_PROGRAM": str(zig(store).folder / "ziglang/zig"),
             "CC_FOR_TARGET": str(toolset.command("cc")),
         },
