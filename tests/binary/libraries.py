@@ -19,8 +19,8 @@ PACKAGES = ("libc6", "zlib1g")
 ARCHITECTURES = {"aarch64": "arm64", "x86_64": "amd64"}
 
 
-def c_library(arch: str) -> Path:
-    """The folder with its loader and libraries, each at its place below."""
+def c_library(arch: str) -> list[tuple[Path, str]]:
+    """Its loader and libraries, and where each has to be in a root."""
     with opened(f"c library {arch}", said=sys.stderr) as log:
         debs = sorted(Suite(SUITE, cache(), log, ARCHITECTURES[arch]).alone(*PACKAGES).glob("*.deb"))
 
@@ -29,4 +29,5 @@ def c_library(arch: str) -> Path:
             subprocess.run(["dpkg-deb", "--extract", deb, folder], check=True)
 
     step = Store().step(f"test-c-library-{arch}", {"packages": [deb.name for deb in debs]}, unpack, quiet=True)
-    return step.folder / "lib"
+    parts = (part for part in step.folder.glob("lib*/**/*") if part.is_file())
+    return [(part, f"/{part.relative_to(step.folder)}") for part in parts]

@@ -127,9 +127,8 @@ def _with_c_library(target: Target, on: Emulator) -> Target:
     def settle(folder: Path) -> Ground:
         register(target.arch)
         root = Root(folder, target.program, on, proc=True)
-        libraries = c_library(target.arch)
-        for part in (path for path in libraries.rglob("*") if path.is_file()):
-            root.bring(part, f"/lib/{part.relative_to(libraries)}")
+        for part, inside in c_library(target.arch):
+            root.bring(part, inside)
         if (beside := target.program.with_name("_internal")).is_dir():
             for part in (path for path in beside.rglob("*") if path.is_file()):
                 root.bring(part, f"/{part.relative_to(beside.parent)}")
