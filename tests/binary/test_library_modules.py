@@ -9,8 +9,8 @@ from binary.place import Place
 # Loaded as a plug-in file, which is how one's own Python runs in the executable.
 TRIES = r"""
 import asyncio, contextlib, csv, dataclasses, datetime, decimal, difflib, email, email.policy, fractions, gzip
-import hashlib, inspect, io, json, pprint, secrets, sqlite3, ssl, statistics, sys, threading, time, tomllib, traceback, unicodedata
-import urllib.parse, uuid, warnings, xml.etree.ElementTree, zipfile
+import hashlib, inspect, io, json, pprint, secrets, sqlite3, ssl, statistics, sys, threading, time, tomllib, traceback
+import unicodedata, urllib.parse, uuid, warnings, xml.etree.ElementTree, zipfile
 
 
 def zipped():
