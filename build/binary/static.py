@@ -80,7 +80,7 @@ def build(arch: Architecture, out: Path, store: Store | None = None) -> list[Pat
     texts = components.licence_texts(store, listed, python, wheels.folder_of(packages))
 
     file = out / f"moltbot-edge-{arch}"
-    unfinished = file.with_name(f".{file.name}.unfinished")
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")  # another build may be at the same place
     unfinished.write_bytes(shipped)
     frozen.archive(unfinished, {**data, **texts, SBOM_INSIDE: sbom.text(inside).encode()})
     unfinished.chmod(0o755)
