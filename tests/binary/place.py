@@ -127,9 +127,9 @@ class Place:
             ) as process,
         ):
             status = process.status(self.wait_s)
-            done = Path(output.name).read_text(), Path(errors.name).read_text()
-        assert status is not None, f"{' '.join(arguments)} did not end; it said: {done}"
-        return Done(status, *done)
+            said, complained = (Path(file.name).read_text(errors="surrogateescape") for file in (output, errors))
+        assert status is not None, f"{arguments} did not end; it said: {said}{complained}"
+        return Done(status, said, complained)
 
     @contextmanager
     def serving(

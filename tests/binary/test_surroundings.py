@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 
 import pytest
@@ -73,3 +74,27 @@ async def test_a_configuration_is_found_in_its_usual_place(place: Place) -> None
     )
     with place.serving() as gateway:
         assert [model["id"] for model in (await gateway.get("/v1/models")).json["data"]] == ["a"]
+
+
+async def test_names_may_be_of_any_alphabet_where_no_locale_is_set(place: Place) -> None:
+    names = ["größe", "模型", "мир"]
+    config = {
+        "server": {"port": 0},
+        "model_registry": [{"name": name, "endpoint": "http://127.0.0.1:1"} for name in names],
+    }
+    file = place.put("/moltbot.yaml", json.dumps(config, ensure_ascii=False))
+    with place.serving("--config", file) as gateway:
+        assert [model["id"] for model in (await gateway.get("/v1/models")).json["data"]] == names
+        assert f"serves {', '.join(names)}\n" in gateway.said()
+
+
+def test_a_path_that_is_no_text_is_told(place: Place) -> None:
+    done = place.run("check", os.fsdecode(b"/not-\xff-there.yaml"))
+    assert done.status == 1
+    assert "there.yaml" in done.output
+    assert "Traceback" not in done.errors
+
+
+async def test_it_listens_on_ipv6(place: Place) -> None:
+    with place.serving("--host", "::1", "--port", "0") as gateway, socket.create_connection(("::1", gateway.port)):
+        assert f"http://[::1]:{gateway.port}" in gateway.said()
