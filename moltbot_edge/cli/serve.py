@@ -9,6 +9,7 @@ import os
 import resource
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -86,7 +87,8 @@ def _is_on_the_path(command: str) -> bool:
 
 
 def _started(gateway: Gateway, url: str) -> None:
-    _greet(gateway, url)
+    with suppress(OSError):  # whoever reads it may have gone, and the callers are others
+        _greet(gateway, url)
     binary.release_frozen_pages()
 
 

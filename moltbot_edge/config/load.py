@@ -95,7 +95,7 @@ def read(
     for name, text in (settings or {}).items():
         tree = with_value(tree, tuple(name.split(".")), outside(text, f"--{name.rpartition('.')[2]}"))
 
-    folder = Path.cwd() if path is None else path.absolute().parent
+    folder = _folder_of(path)
     decoded = decode(tree, environment, folder)
     names = Known() if known is None else known(decoded.config)
     problems += [*decoded.problems, *names.problems]
@@ -110,9 +110,18 @@ def model_stores(config: Config, config_path: Path | None) -> list[Path]:
     """The folders where GGUF files may be, in the order in which to look."""
     if config.model_store != Config().model_store:
         return [Path(config.model_store)]
-    beside = (Path.cwd() if config_path is None else config_path.absolute().parent) / "models"
+    beside = _folder_of(config_path) / "models"
     system = Path(config.model_store)
     return [system, beside] if system.is_dir() else [beside]
+
+
+def _folder_of(config_path: Path | None) -> Path:
+    """Where relative paths begin: with the file; without one, here."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was removed, and has no name any more
+        here = Path("/")
+    return here if config_path is None else (here / config_path).parent
 
 
 def variables() -> dict[str, FieldPath]:

@@ -5,11 +5,21 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+from pathlib import Path
 
 import pytest
 from binary.place import Place
+from binary.target import Target
 
 pytestmark = pytest.mark.anyio
+
+
+def free_port() -> int:
+    """For a gateway that cannot say which it was given."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 @pytest.mark.only("alone")
@@ -56,15 +66,29 @@ async def test_it_serves_without_an_environment(place: Place) -> None:
 
 
 async def test_it_serves_with_its_streams_closed(place: Place) -> None:
-    """As a daemon's parent may leave it. Its sockets then get the numbers of the streams."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    """As a daemon's parent may leave it. Its sockets would then get the numbers of the streams."""
+    port = free_port()
     closed = ("/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
     with place.serving("--port", str(port), port=port, before=closed) as gateway:
         await gateway.until_healthy()
         gateway.terminate()
         assert await gateway.ended() == 0
+
+
+async def test_it_serves_though_nobody_can_hear_its_greeting(place: Place) -> None:
+    port = free_port()
+    deaf = ("/bin/sh", "-c", 'exec "$@" >/dev/full', "sh")
+    with place.serving("--port", str(port), port=port, before=deaf) as gateway:
+        await gateway.until_healthy()
+        assert "Traceback" not in gateway.said()
+
+
+@pytest.mark.only("native")
+def test_a_working_directory_that_was_removed_is_no_mistake(target: Target, tmp_path: Path) -> None:
+    script = 'mkdir "$0" && cd "$0" && rmdir "$0" && exec "$@"'
+    words = ["/bin/sh", "-c", script, str(tmp_path / "gone"), str(target.program), "check"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env={"PATH": os.defpath})
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 async def test_a_configuration_is_found_in_its_usual_place(place: Place) -> None:
