@@ -47,7 +47,8 @@ class Speed(msgspec.Struct, frozen=True):
     *decode_s* is seconds for each token written, *reply_s* from the first to the last. *crowding* is how much of the
     work ahead of a request it has to wait for: 1 in a queue of one, 0 where all are served at once.
     *slowness* is the Peak-EWMA, in multiples of what is usual. *cache_hits* is the share of the tokens that were
-    thought to be cached and were. *lessons* counts the outcomes that taught all this.
+    thought to be cached and were, *always_cached* the tokens that are without being thought so, such as a template's.
+    *lessons* counts the outcomes that taught all this.
     """
 
     reading: Line = Line()
@@ -60,6 +61,7 @@ class Speed(msgspec.Struct, frozen=True):
     cache_hits: float = 0.0
     lessons: int = 0
     learned_at: float = 0.0
+    always_cached: float = 0.0
 
     @property
     def known(self) -> bool:
@@ -138,6 +140,7 @@ class Speed(msgspec.Struct, frozen=True):
             self._cache_hits(sent, usage),
             self.lessons + 1,
             now,
+            self._always_cached(sent, usage),
         )
 
     def _decode_s(self, outcome: Outcome, read: float, written: float, share: float) -> float:
@@ -170,6 +173,11 @@ class Speed(msgspec.Struct, frozen=True):
             return times, now
         kept = math.exp((self.slow_at - now) / SETTLE_S)
         return max(1.0, self.slowness * kept + times * (1.0 - kept)), now
+
+    def _always_cached(self, sent: Sent, usage: Usage | None) -> float:
+        if usage is None or sent.cacheable_tokens > 0.0:
+            return self.always_cached
+        return self.always_cached + (usage.cached_tokens - self.always_cached) * CACHE_SHARE
 
     def _cache_hits(self, sent: Sent, usage: Usage | None) -> float:
         thought = sent.cacheable_tokens

@@ -43,8 +43,11 @@ class Standings:
             standing = standings.get(name, _FRESH)
             line = tokens.get(deployment.model)
             prompt_tokens = body_bytes / BYTES_PER_TOKEN if line is None else line.base + line.slope * body_bytes
-            hits = standing.speed.cache_hits
-            cached_tokens = self._cacheable(name, body_bytes, prompt_tokens, marks) * hits if hits and marks else 0.0
+            speed = standing.speed
+            cached_tokens = speed.always_cached
+            if speed.cache_hits and marks:
+                cacheable = self._cacheable(name, body_bytes, prompt_tokens, marks)
+                cached_tokens = max(cached_tokens, cacheable * speed.cache_hits)
             found.append(Candidate(deployment, standing, prompt_tokens, cached_tokens))
         return found
 
@@ -59,9 +62,7 @@ class Standings:
         if marks:
             cacheable, mark = self._cacheable(name, body_bytes, tokens, marks), marks[-1]
             self._prefixes.setdefault(name, Prefixes()).keep(marks, body_bytes)
-            read = max(tokens - cacheable * speed.cache_hits, 1.0)
-        else:
-            read = tokens
+        read = max(tokens - max(cacheable * speed.cache_hits, speed.always_cached), 1.0)
         queue_s = standing.queue_s(now) if standing.in_flight else 0.0
         if speed.reading.weight:
             first_token_s = speed.first_token_s(read, now)

@@ -146,3 +146,9 @@ def test_what_has_become_slower_for_good_is_learned() -> None:
     for i in range(30):
         speed = speed.learned(sent(400), replied(400, times=4.0), 100.0 + 60 * i)
     assert speed.first_token_s(400, 1e4) == pytest.approx(replied(400, times=4.0).first_byte_s, rel=0.2)
+
+
+def test_what_every_prompt_has_in_common_is_not_read_again() -> None:
+    speed = taught(*[(sent(50), replied(50, cached=24))] * 10)
+    assert speed.always_cached == pytest.approx(24, rel=0.05)
+    assert speed.learned(sent(1000, cacheable=800), replied(1000, cached=800), 1.0).always_cached == speed.always_cached
