@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from moltbot_edge.api import Policy
 from moltbot_edge.kernel.registry import Registry
@@ -27,7 +28,18 @@ def figures(fleet: Fleet, policy: Policy) -> tuple[float, float]:
     return statistics.fmean(times), statistics.quantiles(times, n=100)[98]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="scripts/simulate", description="The router's policies beside each other on simulated fleets, as a table."
+    )
+    parser.add_argument(
+        "--engine", action="store_true", help="instead, its predictions beside a real llama-server: a few minutes"
+    )
+    if parser.parse_args(arguments).engine:
+        from . import engine
+
+        print(engine.table())
+        return 0
     names = list(policies())
     print("| fleet | " + " | ".join(names) + " |")
     print("|---|" + "---|" * len(names))
