@@ -3,7 +3,8 @@
 A step is a folder named after a hash of everything that goes into it: the recipe's text, its settings, the keys of the
 steps that it stands on. It is made beside its place and renamed when whole, so that a step is there entirely or not at
 all, and a build that was interrupted goes on at the step that it was in. What went into a step lies in it as
-``step.json``. Not here: what the steps are.
+``step.json``, with its files' sizes: after a power cut a disk may hold the names without the content, and then it is
+made again. Not here: what the steps are.
 
 The folder is ``$MOLTBOT_EDGE_BUILD_CACHE``, else ``$XDG_CACHE_HOME/moltbot-edge/build``, else the same in ``~/.cache``.
 It may be removed at any time; nothing in it is anybody's only copy.
@@ -53,7 +54,7 @@ class Step:
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
     if named := environment.get("MOLTBOT_EDGE_BUILD_CACHE"):
         return Path(named).absolute()
-    base = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".cache"
+    base = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME") or "~").expanduser() / ".cache"
     return Path(base).absolute() / "moltbot-edge/build"
 
 
@@ -62,6 +63,7 @@ class Store:
     root: Path = field(default_factory=cache_folder)
     jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     output: TextIO = field(default_factory=lambda: sys.stderr)
+    seen_whole: set[Path] = field(default_factory=set, compare=False)
 
     def say(self, line: str) -> None:
         print(line, file=self.output, flush=True)
@@ -82,12 +84,15 @@ class Store:
         """
         key = hashlib.sha256(_canonical(inputs).encode()).hexdigest()[:KEY_DIGITS]
         step = Step(name, key, self.root / "steps" / f"{name}-{key}")
-        if step.folder.is_dir():
+        if self._whole(step):
             os.utime(step.folder)  # what `prune` goes by
             return step
         with self._held(step):
-            if step.folder.is_dir():  # the run that was waited for made it
+            if self._whole(step):  # the run that was waited for made it
                 return step
+            if step.folder.exists():
+                self.say(f"{name}: what was kept of it is damaged, so it is made again")
+                shutil.rmtree(step.folder)
             begun = time.monotonic()
             if not quiet:
                 self.say(f"{name}: {does}" if does else name)
@@ -95,16 +100,31 @@ class Store:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
             make(unfinished)
-            (unfinished / RECORD).write_text(json.dumps({"name": name, "inputs": inputs}, indent=1, sort_keys=True))
+            record = {"name": name, "inputs": inputs, "sizes": dict(_sizes(unfinished))}
+            (unfinished / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True))
             unfinished.rename(step.folder)
+            self.seen_whole.add(step.folder)
             if not quiet:
                 self.say(f"{name}: made in {spoken(time.monotonic() - begun)}")
         return step
 
+    def _whole(self, step: Step) -> bool:
+        """Whether all files are there that were made, as long as they were. What was added since is no harm."""
+        if step.folder in self.seen_whole:
+            return True
+        try:
+            sizes = json.loads((step.folder / RECORD).read_text()).get("sizes", {})
+            whole = all((step.folder / name).lstat().st_size == size for name, size in sizes.items())
+        except (OSError, ValueError):
+            return False
+        if whole:
+            self.seen_whole.add(step.folder)
+        return whole
+
     def thin(self, name: str, keep: int) -> None:
         """Remove all but the *keep* last used steps called *name*: of steps that change with every edit."""
         kept = [path for path in self.root.glob(f"steps/{name}-*") if len(path.name) == len(name) + 1 + KEY_DIGITS]
-        for old in sorted(kept, key=lambda path: path.stat().st_mtime)[:-keep]:
+        for old in sorted(kept, key=_used)[:-keep]:
             shutil.rmtree(old, ignore_errors=True)
 
     def recipe(
@@ -154,7 +174,7 @@ class Store:
         *now* is `time.time` seconds.
         """
         for folder in [*self.root.glob("steps/*"), *self.root.glob("work/*")]:
-            if now - folder.stat().st_mtime > unused_days * 24 * 3600:
+            if now - _used(folder) > unused_days * 24 * 3600:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def run_script(self, name: str, script: str, out: Path, environment: Mapping[str, str]) -> None:
@@ -226,6 +246,23 @@ def _look_for(programs: Mapping[str, str]) -> None:
             f"this machine has no {', '.join(missing)}, which the build calls: "
             f"apt-get install {' '.join(sorted({*missing.values()}))}"
         )
+
+
+def _used(folder: Path) -> float:
+    """`time.time` seconds; of one that another build has just renamed or removed: now."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
+def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
+    """Of each file below *folder*, but for bytecode, which its Python may write anew."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        for name in names:
+            path = Path(place, name)
+            yield str(path.relative_to(folder)), path.lstat().st_size
 
 
 def spoken(seconds: float) -> str:

@@ -135,6 +135,31 @@ def test_on_a_terminal_the_time_so_far_is_shown_and_gone_at_the_end(
     assert last.startswith("part: made in ")
 
 
+@pytest.mark.parametrize("damaged", ["part", "step.json"])
+@pytest.mark.parametrize("left", [b"", None])
+def test_a_step_whose_files_a_power_cut_has_emptied_or_taken_is_made_again(
+    store: Store, damaged: str, left: bytes | None
+) -> None:
+    step = store.recipe("part", 'echo whole > "$OUT/part"')
+    if left is None:
+        (step.folder / damaged).unlink()
+    else:
+        (step.folder / damaged).write_bytes(left)
+    later = Store(store.root, jobs=1, output=io.StringIO())
+    assert later.recipe("part", 'echo whole > "$OUT/part"') == step
+    assert (step.folder / "part").read_text() == "whole\n"
+    assert "part: what was kept of it is damaged, so it is made again" in said(later)
+
+
+def test_what_is_added_to_a_step_later_is_no_damage(store: Store) -> None:
+    step = store.recipe("part", 'mkdir "$OUT/__pycache__"; echo 1 > "$OUT/__pycache__/a.pyc"; echo 1 > "$OUT/part"')
+    (step.folder / "another").touch()
+    (step.folder / "__pycache__/a.pyc").write_bytes(b"longer")
+    later = Store(store.root, jobs=1, output=io.StringIO())
+    later.recipe("part", 'mkdir "$OUT/__pycache__"; echo 1 > "$OUT/__pycache__/a.pyc"; echo 1 > "$OUT/part"')
+    assert said(later) == ""
+
+
 def test_the_first_command_that_fails_ends_a_recipe(store: Store) -> None:
     with pytest.raises(BuildFailed):
         store.recipe("part", 'false\necho whole > "$OUT/part"')
