@@ -36,8 +36,7 @@ from moltbot_edge.server.app import App
 from moltbot_edge.server.auth import Auth, KeyHolder
 from moltbot_edge.server.callers import Callers
 from moltbot_edge.server.chat import ChatEndpoint
-from moltbot_edge.server.connection import FIRST_READ_BYTES, READ_BYTES, Connection, ConnectionSettings
-from moltbot_edge.server.feedback import FeedbackEndpoint
+from moltbot_edge.server.connection import FIRST_READ_BYTES, READ_BYTES, Asgi, Connection, ConnectionSettings
 from moltbot_edge.server.limits import BodyBudget
 from moltbot_edge.server.listener import Listener, bound_sockets, callers_tls
 from moltbot_edge.server.models import ModelsEndpoint
@@ -90,7 +89,7 @@ class Gateway:
         host, port = sockets[0].getsockname()[:2]
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
         url = f"{'https' if context is not None else 'http'}://{shown}:{port}"
-        await self._listener.serve(sockets, context, lambda: self._on_started(self, url))
+        await self._listener.listen(sockets, context, lambda: self._on_started(self, url))
 
     @property
     def stopping(self) -> bool:
@@ -196,15 +195,22 @@ def assemble(
             supervisor.states,
             lambda: len(callers.connections),
         ),
-        FeedbackEndpoint(auth, experience, dialects["openai-chat"]),
+        functools.partial(_management, auth, experience, dialects["openai-chat"]),
         dialects["openai-chat"],
     )
     buffer = memoryview(bytearray(READ_BYTES))
     settings = ConnectionSettings(
         ticker, buffer, buffer[:FIRST_READ_BYTES], limits.head_s, limits.callers, dialects["openai-chat"]
     )
-    listener = Listener(callers, functools.partial(Connection, settings, app, callers), lifespan, GRACE_S)
+    listener = Listener(app, callers, functools.partial(Connection, settings, app, callers), lifespan, GRACE_S)
     return Gateway(config, catalog, stores, listener, on_started)
+
+
+def _management(auth: Auth, experience: Experience, dialect: Dialect) -> Asgi:
+    from moltbot_edge.server.feedback import FeedbackEndpoint  # Starlette comes with these two
+    from moltbot_edge.server.management import management
+
+    return management(FeedbackEndpoint(auth, experience), dialect)
 
 
 def _count_engine(metrics: Metrics, change: Change) -> None:

@@ -5,6 +5,7 @@ callers     who is connected, and what is being served
 connection  one caller's connection: bounded, one write per event
 call        one request on it, and its reply
 app         path -> endpoint, nothing between the two
+management  what is asked seldom: a Starlette application
 reading     endpoints that only tell something
 chat        the model endpoints: key, body, head, then the gateway
 models      what there is

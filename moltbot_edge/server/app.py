@@ -1,4 +1,4 @@
-"""Path -> endpoint: an ASGI application for HTTP alone, with nothing between the two."""
+"""Path -> endpoint: an ASGI application for HTTP alone, with nothing between the two where it matters."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ from collections.abc import Awaitable, Callable
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.server.call import Message
 from moltbot_edge.server.chat import ChatEndpoint
-from moltbot_edge.server.connection import Scope
-from moltbot_edge.server.feedback import PATH as FEEDBACK
-from moltbot_edge.server.feedback import FeedbackEndpoint
+from moltbot_edge.server.connection import Asgi, Scope
 from moltbot_edge.server.models import ONE, ModelsEndpoint
 from moltbot_edge.server.reading import Send, Tell, tell
 from moltbot_edge.server.status import StatusEndpoints
 
+MANAGED = frozenset({"/v1/feedback"})
+
 
 class App:
-    """*dialect* writes the errors of what is no model endpoint."""
+    """*management* makes the application for `MANAGED`, at the first request to one of them.
+
+    *dialect* writes the errors of what is no model endpoint.
+    """
 
     def __init__(
         self,
         chat: ChatEndpoint,
         models: ModelsEndpoint,
         status: StatusEndpoints,
-        feedback: FeedbackEndpoint,
+        management: Callable[[], Asgi],
         dialect: Dialect,
     ) -> None:
         self._chat = chat
-        self._feedback = feedback
+        self._management = management
+        self._managed: Asgi | None = None
         self._chat_paths = frozenset(chat.dialects)
         self._told: dict[str, Tell] = {
             "/health": status.health,
@@ -42,7 +46,9 @@ class App:
         path = scope["path"]
         if path in self._chat_paths:
             return self._chat(scope)
-        if path == FEEDBACK:
-            return self._feedback(scope)
+        if path in MANAGED:
+            if self._managed is None:
+                self._managed = self._management()
+            return self._managed(scope, receive, send)
         one_model = self._one_model if path.startswith(ONE) else None
         return tell(scope, send, self._told.get(path, one_model), self._dialect)

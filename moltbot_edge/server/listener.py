@@ -1,7 +1,7 @@
 """Where callers come in, from the first socket to the last reply. Not what they are told: that is the application.
 
-Stands where uvicorn's server would. That one wakes ten times a second to see whether it should end, and brings
-`logging.config`, the email package and more: 20 ms of the start and 2 MB.
+uvicorn's server, with `connection.Connection` as its protocol. It would wake ten times a second to see whether it
+should end; here it sleeps until it is told.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import ssl
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack
 
+import uvicorn
+
 from moltbot_edge.network.names import is_address, is_localhost, loopback
 from moltbot_edge.server.callers import Callers
+from moltbot_edge.server.connection import Asgi
 
 BACKLOG = 2048
 LOOK_S = 0.02  # how often it is looked, while ending, whether the last reply has gone
@@ -28,25 +31,36 @@ class CannotListen(Exception):
     """What keeps callers out, and of which address or file."""
 
 
-class Listener:
-    """*connection* makes the protocol of one caller; *lifespan* is what lives around all of them.
+class Listener(uvicorn.Server):
+    """*connection* makes the protocol of one caller, which calls *app*; *lifespan* is what lives around all of them.
 
     *grace_s* bounds how long replies under way are waited for at the end.
     """
 
     def __init__(
         self,
+        app: Asgi,
         callers: Callers,
         connection: Callable[[], asyncio.BaseProtocol],
         lifespan: Lifespan,
         grace_s: float,
     ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=lambda **of_uvicorn: connection(),  # type: ignore[arg-type]  # it is called as a class would be
+                ws="none",
+                interface="asgi3",
+                lifespan="off",  # an application's own; this one's is *lifespan*
+                log_config=None,
+                backlog=BACKLOG,
+            )
+        )
+        self.server_state = callers  # type: ignore[assignment]  # what its own protocols need more, ours does not
         self.callers = callers
-        self._connection = connection
         self._lifespan = lifespan
         self._grace_s = grace_s
         self._told = asyncio.Event()
-        self._hurried = False
 
     @property
     def stopping(self) -> bool:
@@ -54,37 +68,41 @@ class Listener:
 
     def stop(self) -> None:
         """Replies under way are finished first."""
+        self.should_exit = True
         self._told.set()
 
     def hurry(self) -> None:
         """Stop without waiting for replies."""
-        self._hurried = True
-        self._told.set()
+        self.force_exit = True
+        self.stop()
 
-    async def serve(
+    async def listen(
         self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None, on_started: Callable[[], None]
     ) -> None:
         """From *sockets*, bound, until `stop`; they are closed then."""
-        loop = asyncio.get_running_loop()
+        self.config.load()
+        self.config.ssl = tls
+        self.lifespan = self.config.lifespan_class(self.config)
         async with self._lifespan():
-            servers = [
-                await loop.create_server(self._connection, sock=sock, ssl=tls, backlog=BACKLOG) for sock in sockets
-            ]
+            await self.startup(list(sockets))
             try:
                 on_started()
-                await self._told.wait()
+                await self.main_loop()
             finally:
-                for server in servers:
-                    server.close()
-            await self._see_off()
+                await self.shutdown(list(sockets))
 
-    async def _see_off(self) -> None:
+    async def main_loop(self) -> None:
+        await self._told.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
         callers = self.callers
         for connection in tuple(callers.connections):
             connection.shutdown()
         try:
             async with asyncio.timeout(self._grace_s):
-                while (callers.connections or callers.tasks) and not self._hurried:  # noqa: ASYNC110  # only at the end
+                while (callers.connections or callers.tasks) and not self.force_exit:  # noqa: ASYNC110  # only at the end
                     await asyncio.sleep(LOOK_S)
         except TimeoutError:
             log.error("%d replies take longer than %g s to end, and are broken off", len(callers.tasks), self._grace_s)

@@ -21,6 +21,7 @@ from scripted_upstream import hangs, upstream
 
 from moltbot_edge.network.names import loopback
 from moltbot_edge.server.callers import Callers, http_date
+from moltbot_edge.server.connection import Scope
 from moltbot_edge.server.listener import CannotListen, Listener, bound_sockets, callers_tls
 
 pytestmark = pytest.mark.anyio
@@ -97,6 +98,9 @@ async def test_told_to_hurry_it_waits_for_no_reply() -> None:
 async def test_a_reply_that_takes_longer_than_the_grace_is_broken_off(caplog: pytest.LogCaptureFixture) -> None:
     lived = []
 
+    async def nobody(scope: Scope, receive: object, send: object) -> None:
+        """The application, which no connection here calls."""
+
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         lived.append("begun")
@@ -118,10 +122,10 @@ async def test_a_reply_that_takes_longer_than_the_grace_is_broken_off(caplog: py
             lived.append("told")
 
     callers = Callers()
-    listener = Listener(callers, Endless, lifespan, grace_s=0.05)
+    listener = Listener(nobody, callers, Endless, lifespan, grace_s=0.05)
     (sock,) = bound_sockets("127.0.0.1", 0)
     started = asyncio.Event()
-    served = asyncio.ensure_future(listener.serve([sock], None, started.set))
+    served = asyncio.ensure_future(listener.listen([sock], None, started.set))
     await started.wait()
     reader, writer = await asyncio.open_connection(*sock.getsockname())
     async with asyncio.timeout(TEST_S):
