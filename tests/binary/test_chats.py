@@ -37,6 +37,13 @@ async def test_it_counts_what_it_does(served: Served) -> None:
     assert b"# TYPE moltbot_" in answer.body
 
 
+async def test_what_is_asked_seldom_is_served_as_well(served: Served) -> None:
+    answer = await served.gateway.ask({"id": "ex-unknown", "good": True}, path="/v1/feedback")
+    assert (answer.status, answer.json["error"]["param"]) == (404, "id")
+    refused = await served.gateway.get("/v1/feedback")
+    assert (refused.status, refused.header("allow")) == (405, "POST")
+
+
 async def test_a_whole_reply_comes_as_it_was_said(served: Served) -> None:
     served.near.play(says("good morning"))
     answer = await served.gateway.ask(question("chat"))
