@@ -29,7 +29,10 @@ _SECONDS = re.compile(rb"\d{1,9}")  # more are no time to come back
 
 
 class Upstreams:
-    """The pools, one to an upstream and what it is trusted by, made at the first request. *dialects* are by name."""
+    """The pools, one to an upstream, its scheme and what it is trusted by, made at the first request.
+
+    *dialects* are by name.
+    """
 
     def __init__(
         self,
@@ -44,7 +47,7 @@ class Upstreams:
         self._ticker = ticker
         self._names = names
         self._certificates = certificates
-        self._pools: dict[tuple[str, str | None], Pool] = {}
+        self._pools: dict[tuple[str, str, str | None], Pool] = {}
         self._heads: dict[tuple[str, str], bytes] = {}
 
     def request(
@@ -55,7 +58,7 @@ class Upstreams:
         *path* is below the base URL; *forwarded* are the caller's header lines, each with its CRLF.
         """
         upstream = deployment.upstream
-        pool = self._pools.get((upstream.name, upstream.ca_file))
+        pool = self._pools.get((upstream.name, upstream.scheme, upstream.ca_file))
         if pool is None or (engine_at is not None and pool.address != engine_at):
             pool = self._fresh_pool(upstream, engine_at)
         size = sum(map(len, body))
@@ -71,7 +74,7 @@ class Upstreams:
             pool.close()
 
     def _fresh_pool(self, upstream: Upstream, engine_at: Address | None) -> Pool:
-        key = upstream.name, upstream.ca_file
+        key = upstream.name, upstream.scheme, upstream.ca_file
         before = self._pools.get(key)
         if before is not None:  # an engine that came back on another port
             before.close()

@@ -181,7 +181,8 @@ class Pool:
             if isinstance(error, ssl.SSLCertVerificationError):
                 raise Unreachable(f"{where} cannot be reached: {distrust(error, self._trust())}") from error
             if isinstance(error, OSError | UnicodeError):  # ssl.SSLError is one; a host may be no name at all
-                raise Unreachable(f"{where} cannot be reached: {error}") from error
+                said = str(error) or ("it hung up on TLS" if self.address.tls else type(error).__name__)
+                raise Unreachable(f"{where} cannot be reached: {said}") from error
             raise
         self._opening -= 1
         self._busy.add(reply)

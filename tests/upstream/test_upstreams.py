@@ -192,6 +192,20 @@ async def test_a_machine_with_a_certificate_of_its_own_has_a_file_of_its_own(
     assert answers == [200, 502, 502]
 
 
+async def test_what_is_to_be_encrypted_never_takes_a_connection_that_is_not() -> None:
+    async with upstream(says()) as box:
+        models = [
+            Model(name="plain", endpoint=box.url),
+            Model(name="encrypted", endpoint=box.url.replace("http:", "https:")),
+        ]
+        async with serving(Config(model_registry=models)) as gateway:
+            plain = await gateway.ask(QUESTION | {"model": "plain"})
+            encrypted = await gateway.ask(QUESTION | {"model": "encrypted"})
+            again = await gateway.ask(QUESTION | {"model": "plain"})
+    assert [answer.status for answer in (plain, encrypted, again)] == [200, 502, 200]
+    assert encrypted.error["code"] == "upstream_unreachable"
+
+
 async def test_without_any_certificates_the_error_says_so(tmp_path: Path) -> None:
     async with serving(config("https://127.0.0.1:1"), environment={"SSL_CERT_DIR": str(tmp_path / "none")}) as gateway:
         message = (await gateway.ask()).error["message"]

@@ -696,6 +696,17 @@ async def test_tls_to_who_speaks_none_is_unreachable(authority: trustme.CA) -> N
             await fetch(pool)
 
 
+async def test_who_hangs_up_on_tls_is_told_as_that(authority: trustme.CA) -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        at = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with pool_to(at, tls=trusting(authority)) as pool:
+            with pytest.raises(Unreachable, match=r"cannot be reached: .*\w"):
+                await fetch(pool)
+
+
 async def test_over_tls_too_a_sink_that_takes_no_more_stops_the_upstream(authority: trustme.CA) -> None:
     async with (
         upstream(floods(20_000_000), tls=certified(authority)) as box,
