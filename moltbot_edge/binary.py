@@ -38,10 +38,11 @@ def plugin_modules() -> tuple[str, ...] | None:
 
 
 def data(name: str) -> bytes | None:
-    """The file *name* of the zip after the executable, such as ``certifi/cacert.pem``; None where there is none."""
+    """The file *name* of the zip after the executable, such as ``certifi/cacert.pem``; None where it is not whole."""
     import zipimport
+    import zlib
 
     try:
         return zipimport.zipimporter(sys.executable).get_data(name)
-    except (zipimport.ZipImportError, OSError):
+    except (zipimport.ZipImportError, OSError, zlib.error):
         return None

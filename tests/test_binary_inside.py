@@ -34,6 +34,17 @@ def test_data_are_read_from_behind_the_executable(
     assert binary.data("certifi/cacert.pem") is None
 
 
+def test_data_that_a_bad_copy_has_damaged_are_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "moltbot-edge"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("certifi/cacert.pem", "certificates" * 100)
+    whole = file.read_bytes()
+    begin = whole.index(b"cacert.pem") + len(b"cacert.pem")
+    file.write_bytes(whole[:begin] + b"\xff" * 8 + whole[begin + 8 :])
+    monkeypatch.setattr(sys, "executable", str(file))
+    assert binary.data("certifi/cacert.pem") is None
+
+
 def test_what_the_build_put_in_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     contents = ModuleType("moltbot_edge._contents")
     contents.__dict__["PLUGIN_MODULES"] = ["json", "math"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -119,7 +120,13 @@ def _bundled() -> Trust | None:
         import certifi  # type: ignore[import-not-found, unused-ignore]  # not one of our dependencies
     except ImportError:
         return None
-    return _read(certifi.where(), None, "the package certifi, as the system has none")
+    try:
+        place = certifi.where()
+    except OSError as error:  # its code is frozen into a file that has lost its end
+        raise NoCertificates(
+            f"the system has no certificates, and {sys.executable} not its own: it was copied in part, or removed since"
+        ) from error
+    return _read(place, None, "the package certifi, as the system has none")
 
 
 def _nothing(root: Path) -> Trust:

@@ -146,6 +146,17 @@ def test_where_there_is_no_store_an_installed_certifi_counts(
     assert believed(trust.context)
 
 
+def test_a_binary_that_was_copied_in_part_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def where() -> str:
+        raise OSError("Can't open orphan path")  # as importlib.resources says of a frozen module
+
+    certifi = ModuleType("certifi")
+    certifi.__dict__["where"] = where
+    monkeypatch.setitem(sys.modules, "certifi", certifi)
+    with pytest.raises(NoCertificates, match=f"{sys.executable} not its own: it was copied in part"):
+        trusted({}, tmp_path)
+
+
 def test_where_there_is_nothing_the_error_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NoCertificates) as raised:
         trusted({}, tmp_path)
