@@ -133,6 +133,7 @@ X86_EXACT: Final[Mapping[str, str]] = {
     }.items()
     for mnemonic in mnemonics.split()
 }
+UNREADABLE: Final = "unknown to capstone"  # so a newer one; what follows it in the function is not read
 X86_BASELINE_V: Final = frozenset({"verr", "verw"})
 
 # Functions that are called only after a look at the processor: a pattern of their names, and who looks.
@@ -234,17 +235,26 @@ def _newer_on_x86_64(elf: Elf, functions: list[Symbol]) -> Iterator[tuple[int, s
     ).disasm_lite
     sections = dict(elf.code())
     seen = -1
-    for function in functions:
+    for function, after in zip(functions, [*functions[1:], None], strict=True):
         section = sections.get(function.section)
+        if section is None:
+            continue
+        end = function.address + function.size
+        if function.size == 0:  # musl's in assembler: nobody wrote where they end
+            end = section.address + section.size if after is None else after.address
         # Between functions lie tables that are no code; aliases of one function are read once.
-        if section is None or function.address + function.size <= seen:
+        if end <= seen:
             continue
         begin = section.offset + function.address - section.address
-        seen = function.address + function.size
-        for address, _, mnemonic, _ in decode(elf.data[begin : begin + function.size], function.address):
+        at = function.address
+        for address, length, mnemonic, _ in decode(elf.data[begin : begin + end - at], at):
             feature = _feature_of_x86(mnemonic)
             if feature is not None:
                 yield address, feature
+            at = address + length
+        if at < end:
+            yield at, UNREADABLE
+        seen = end
 
 
 def _feature_of_x86(mnemonic: str) -> str | None:
