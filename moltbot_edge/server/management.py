@@ -6,7 +6,7 @@ comes, so that a gateway that is only chatted with is without. Its paths are `ap
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -29,8 +29,8 @@ def management(feedback: FeedbackEndpoint, dialect: Dialect) -> Starlette:
     return app
 
 
-def _said_in(dialect: Dialect) -> Callable[[Request, Exception], Response]:
-    def handler(request: Request, error: Exception) -> Response:
+def _said_in(dialect: Dialect) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def handler(request: Request, error: Exception) -> Response:
         said = _translated(request, error)
         allow = error.headers if isinstance(error, HTTPException) else None
         return Response(dialect.error(said), said.status, allow, media_type="application/json")
