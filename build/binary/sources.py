@@ -22,7 +22,7 @@ from supply.package import Package, Unobtainable, fetch
 
 from build.binary.pins import PINS, DebianPin, debian_pins, move
 from build.binary.pool import Pool, PoolUnreachable, machine_pool, newer
-from build.binary.store import BuildFailed, Step, Store, sha256_of
+from build.binary.store import TOLD_LINES, BuildFailed, Step, Store, sha256_of
 
 ASK_EVERY_S: Final = 24 * 3600
 
@@ -47,7 +47,7 @@ class Shelf:
 
         def unpack(folder: Path) -> None:
             self._check(pin)
-            subprocess.run(
+            done = subprocess.run(
                 # apt has checked the signature above these hashes; the maintainer's own key may have expired since.
                 [
                     "dpkg-source",
@@ -57,11 +57,15 @@ class Shelf:
                     str(self._files(pin) / pin.description),
                     str(folder / "source"),
                 ],
-                check=True,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
             )
+            if done.returncode != 0:  # a full disk, or no tar, xz, patch
+                said = "\n".join(f"  {line}" for line in done.stderr.splitlines()[-TOLD_LINES:])
+                raise BuildFailed(f"{pin.title}'s sources could not be unpacked into {folder}:\n{said}")
 
         inputs = {"version": pin.version, "sha256": dict(pin.sha256)}
         return pin, self.store.step(

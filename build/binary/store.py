@@ -110,7 +110,7 @@ class Store:
 
     def _whole(self, step: Step) -> bool:
         """Whether all files are there that were made, as long as they were. What was added since is no harm."""
-        if step.folder in self.seen_whole:
+        if step.folder in self.seen_whole and step.folder.is_dir():
             return True
         try:
             sizes = json.loads((step.folder / RECORD).read_text()).get("sizes", {})

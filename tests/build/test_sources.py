@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from build.binary import pool as pools
 from build.binary.pins import PINS, debian_pins, move, package_pin
 from build.binary.pool import KEYRING, Pool, PoolUnreachable, machine_pool
 from build.binary.sources import ASK_EVERY_S, Shelf
-from build.binary.store import BuildFailed, Store
+from build.binary.store import BuildFailed, Store, sha256_of
 
 PIN = """\
 # A remark.
@@ -146,6 +147,17 @@ def test_a_kept_file_that_was_damaged_is_refused(shelf: Shelf) -> None:
         step.rename(tarball.parent.parent / "gone")
     with pytest.raises(BuildFailed, match="is not the file that is pinned"):
         content(shelf)
+
+
+def test_sources_that_cannot_be_unpacked_fail_the_build_with_the_unpackers_words(shelf: Shelf) -> None:
+    pin, step = shelf.debian("libpart")
+    shutil.rmtree(step.folder)
+    name = next(name for name in pin.sha256 if ".tar." in name)
+    kept = shelf.store.root / "debian/libpart_1.0" / name
+    kept.write_bytes(kept.read_bytes()[:-10])
+    shelf.pins.write_text(shelf.pins.read_text().replace(pin.sha256[name], sha256_of(kept)))
+    with pytest.raises(BuildFailed, match=r"(?s)Part's sources could not be unpacked into .*\n  dpkg-source: error: "):
+        shelf.debian("libpart")
 
 
 def test_without_a_network_a_build_goes_on_from_what_is_kept(shelf: Shelf) -> None:
