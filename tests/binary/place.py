@@ -166,7 +166,10 @@ class Place:
             assert time.monotonic() < until, f"it does not say where it listens; it said: {text}"
 
     def _around(self, environment: Mapping[str, str] | None) -> Mapping[str, str]:
-        return {**self.target.environment, **(environment or {})}
+        # A one-file bundle that is killed leaves what it unpacked: where the test's other leavings go.
+        unpacks = self.target.built is not None and not self.target.rooted
+        scratch = {"TMPDIR": str(self.outputs)} if unpacks else {}
+        return {**scratch, **self.target.environment, **(environment or {})}
 
     def _output(self) -> IO[bytes]:
         return (self.outputs / str(len(list(self.outputs.iterdir())))).open("wb")
