@@ -124,7 +124,7 @@ def _bundle(
             library=str(python.stdlib),
             packages=str(wheels.folder_of(packages)),
             product=str(ROOT),
-            python=str(python.library),
+            python=_without_symbols(python.library, folder / "natives" / python.library.name),
             natives=natives,
             compiled=compiled is not None,
             out=str(folder),
@@ -167,11 +167,15 @@ def _natives(python: SharedPython, packages: Path, folder: Path) -> tuple[Native
     found = []
     for module in INITTAB:
         name = module.replace(".", "/") + python.suffix
-        written = folder / name
-        written.parent.mkdir(parents=True, exist_ok=True)
-        written.write_bytes(stripped((packages / name).read_bytes()))
-        found.append(Native(name, str(written), "EXTENSION"))
+        found.append(Native(name, _without_symbols(packages / name, folder / name), "EXTENSION"))
     return tuple(found)
+
+
+def _without_symbols(file: Path, copy: Path) -> str:
+    """The path of the *copy*. Of the interpreter's library that is a ninth less, and fewer paths of who built it."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(stripped(file.read_bytes()))
+    return str(copy)
 
 
 def _run(store: Store, host: SharedPython, tool: Step, folder: Path) -> None:
