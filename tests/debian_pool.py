@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import threading
@@ -40,6 +41,7 @@ class Archive:
         self.scratch = folder / "scratch"
         self.asked: list[str] = []
         self.url = ""
+        self.announced_at = 1_748_865_600  # 2025-06-02 12:00:00 UTC
 
     @property
     def line(self) -> str:
@@ -75,6 +77,10 @@ class Archive:
             "Date: Mon, 02 Jun 2025 12:00:00 UTC\nSuite: trixie\nSHA256:\n"
             f" {hashlib.sha256(content).hexdigest()} {len(content)} Sources\n"
         )
+        # Two in one second would have one Last-Modified, and apt would be told that nothing has changed.
+        self.announced_at += 1
+        for file in ("Sources", "Release"):
+            os.utime(self.folder / file, (self.announced_at, self.announced_at))
 
     def sha256(self, name: str, version: str) -> dict[str, str]:
         files = sorted(self.folder.glob(f"{name}_{version}.*"))
