@@ -105,8 +105,8 @@ class Metrics:
 
         self.lessons = counter(
             "moltbot_lessons_total",
-            "Requests of which something showed how good the reply was, by the alias and the sign: goes-on, asked-again,"
-            " rephrased, asked-elsewhere, empty, broken-tool-call, cut-off, refused, thumb-up, thumb-down,"
+            "Requests of which something showed how good the reply was, by the alias and the sign: goes-on,"
+            " asked-again, rephrased, asked-elsewhere, empty, broken-tool-call, cut-off, refused, thumb-up, thumb-down,"
             " thumb-taken-back.",
             *("model", "sign"),
         )
