@@ -30,6 +30,7 @@ def candidate(
     failing: float = 0.0,
     cached_tokens: float = 0.0,
     last_seen: float | None = LAST_SEEN,
+    judged_at: float = LAST_SEEN,
     crowding: float = 1.0,
     **deployment: Any,
 ) -> Candidate:
@@ -42,7 +43,7 @@ def candidate(
         owed_s=in_flight * work_s,
         since=LAST_SEEN,
         failing=failing,
-        judged_at=LAST_SEEN,
+        judged_at=judged_at,
         speed=known,
     )
     return Candidate(Deployment(name, upstream, "m", **deployment), standing, None, cached_tokens)
@@ -63,6 +64,7 @@ def fleets() -> st.SearchStrategy[list[Candidate]]:
         failing=st.floats(0.0, 1.0),
         cached_tokens=st.floats(0.0, 2000.0),
         last_seen=st.floats(0.0, LAST_SEEN),
+        judged_at=st.floats(0.0, LAST_SEEN),
         crowding=st.floats(0.0, 3.0),
         weight=st.floats(0.01, 100.0),
         price_input_per_mtok=st.floats(0.0, 100.0),

@@ -13,6 +13,9 @@ from moltbot_edge.core.events import Outcome
 from moltbot_edge.core.speed import Sent, Speed
 
 COOLDOWN_S = 5.0  # after a failure to answer at all; long enough to spare callers, short enough to notice a restart
+LONGEST_REST_S = 120.0  # twice as long after each such failure in a row: who is off for the night is asked seldom
+HUNG_S = 10.0  # without a byte, after which a caller that leaves says something of the box,
+HUNG = 3.0  # where it is also so many times what the whole reply should have taken
 LONGEST_COOLDOWN_S = 300.0  # a cloud's Retry-After may say an hour; its quota page may say otherwise
 JUDGED = 0.3  # the share of the last outcome in the error rate: three failures in a row make it two thirds
 LEAST_SUCCESS = 0.02  # who always fails is a last resort and not an impossible one
@@ -29,7 +32,8 @@ class Standing(msgspec.Struct, frozen=True):
     """What is known of one deployment right now.
 
     *owed_s* is the expected work of all requests in flight, and *since* when the first of them came to its turn.
-    *failing* is the error rate as of *judged_at*.
+    *failing* is the error rate as of *judged_at*, the last outcome. *silences* are the failures in a row to answer at
+    all; those at once, or during a rest, count as one.
     """
 
     in_flight: int = 0
@@ -42,6 +46,7 @@ class Standing(msgspec.Struct, frozen=True):
     failing: float = 0.0
     judged_at: float = 0.0
     speed: Speed = Speed()
+    silences: int = 0
 
     def queue_s(self, now: float) -> float:
         """The work ahead of a new request, as if done one after another.
@@ -77,10 +82,16 @@ class Standing(msgspec.Struct, frozen=True):
             self.failing,
             self.judged_at,
             self.speed,
+            self.silences,
         )
 
-    def left(self, sent: Sent, now: float) -> Standing:
-        """The caller went away: nothing was learned."""
+    def left(self, sent: Sent, now: float, silent_s: float = 0.0) -> Standing:
+        """The caller went away after *silent_s* without a byte: nothing was learned, unless that is far too long.
+
+        Callers are less patient than timeouts, and a box that hangs would be asked by each of them.
+        """
+        if silent_s >= HUNG_S and silent_s >= HUNG * ((sent.first_token_s or 0.0) + sent.work_s):
+            return self._failed(sent, None, True, now)
         return Standing(
             self.in_flight - 1,
             self.answered,
@@ -92,40 +103,46 @@ class Standing(msgspec.Struct, frozen=True):
             self.failing,
             self.judged_at,
             self.speed,
+            self.silences,
         )
 
     def ended(self, sent: Sent, outcome: Outcome, now: float) -> Standing:
-        owed_s = self._owed_without(sent)
-        if outcome.error is None:
-            return Standing(
-                self.in_flight - 1,
-                self.answered + 1,
-                self.failed,
-                0.0,
-                now,
-                owed_s,
-                now,
-                (1.0 - self.success(now)) * (1.0 - JUDGED) if self.failing else 0.0,
-                now,
-                self.speed.learned(sent, outcome, now) if self._teaches(sent, outcome, now) else self.speed,
-            )
-        cooling_until = self.cooling_until
-        pause_s = outcome.retry_after_s
-        if pause_s is None and outcome.first_byte_s is None:
-            pause_s = COOLDOWN_S
+        if outcome.error is not None:
+            return self._failed(sent, outcome.retry_after_s, outcome.first_byte_s is None, now)
+        return Standing(
+            self.in_flight - 1,
+            self.answered + 1,
+            self.failed,
+            0.0,
+            now,
+            self._owed_without(sent),
+            now,
+            (1.0 - self.success(now)) * (1.0 - JUDGED) if self.failing else 0.0,
+            now,
+            self.speed.learned(sent, outcome, now) if self._teaches(sent, outcome, now) else self.speed,
+        )
+
+    def _failed(self, sent: Sent, pause_s: float | None, silent: bool, now: float) -> Standing:
+        cooling_until, silences = self.cooling_until, self.silences
         if pause_s is not None:
             cooling_until = max(cooling_until, now + min(pause_s, LONGEST_COOLDOWN_S))
+        elif silent:
+            if now >= cooling_until:
+                silences += 1
+            rest_s = COOLDOWN_S * 2.0 ** min(max(silences - 1, 0), 10)
+            cooling_until = max(cooling_until, now + min(rest_s, LONGEST_REST_S))
         return Standing(
             self.in_flight - 1,
             self.answered,
             self.failed + 1,
             cooling_until,
             self.last_seen,
-            owed_s,
+            self._owed_without(sent),
             now,
             (1.0 - self.success(now)) * (1.0 - JUDGED) + JUDGED,
             now,
             self.speed,
+            silences,
         )
 
     def _owed_without(self, sent: Sent) -> float:

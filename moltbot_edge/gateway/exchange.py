@@ -167,7 +167,8 @@ class Exchange:
         lesson: Lesson | None,
     ) -> None:
         began = self._now()
-        attempt = _Attempt(deployment, self._standings.started(deployment, len(request.body), marks, began), began)
+        sent = self._standings.started(deployment, len(request.body), marks, began)
+        attempt = _Attempt(deployment, sent, began, began)
         name = deployment.name
         cells = self._cells.get(name) or self._fresh_cells(name)
         cells.in_flight.add(1)
@@ -175,8 +176,9 @@ class Exchange:
             upstream = deployment.upstream
             engine_at = None
             if upstream.model_file is not None:
+                attempt.silent_since = None
                 engine_at = await self._engine_address(upstream.name)
-                attempt.began = self._now()  # what it took to load says nothing of its speed
+                attempt.began = attempt.silent_since = self._now()  # what it took to load says nothing of its speed
             pool, pieces = self._upstreams.request(
                 deployment,
                 engine_at,
@@ -191,6 +193,8 @@ class Exchange:
                     raise await refusal(deployment, reply)
                 attempt.first_byte_s = self._now() - attempt.began
                 attempt.streamed = streamed = is_stream(reply)
+                if not streamed:
+                    attempt.silent_since = None
                 attempt.reader = reader = request.dialect.reader(streamed)
                 limits = self._limits
                 own = self._headers.get((name, route.policy)) or self._fresh_headers(name, route.policy)
@@ -215,8 +219,10 @@ class Exchange:
             if lesson is not None:
                 self._experience.failed(lesson, deployment.shared_name, error)
             raise
-        except BaseException:  # the caller has left; nothing was learned of the deployment
-            self._standings.left(deployment, attempt.sent, self._now())
+        except BaseException:  # the caller has left
+            now = self._now()
+            silent_s = 0.0 if attempt.silent_since is None else now - attempt.silent_since
+            self._standings.left(deployment, attempt.sent, now, silent_s)
             phase = "waiting" if attempt.first_byte_s is None else "streaming"
             self._metrics.callers_gone.cell(phase).add()
             raise
@@ -313,14 +319,16 @@ def _printable(text: str) -> bytes:
 
 
 class _Attempt(msgspec.Struct):
-    """One deployment being asked. *began* is monotonic."""
+    """One deployment being asked. *began* is monotonic, and *silent_since*; None while it loads or answers."""
 
     deployment: Deployment
     sent: Sent
     began: float
+    silent_since: float | None
     reader: ReplyReader | None = None
     first_byte_s: float | None = None
     streamed: bool = False
 
     def began_to_answer(self, now: float) -> None:
         self.first_byte_s = now - self.began
+        self.silent_since = None

@@ -81,8 +81,8 @@ class Standings:
         self._standings[name] = standing.started(sent, now)
         return sent
 
-    def left(self, deployment: Deployment, sent: Sent, now: float) -> None:
-        self._standings[deployment.name] = self._standings[deployment.name].left(sent, now)
+    def left(self, deployment: Deployment, sent: Sent, now: float, silent_s: float = 0.0) -> None:
+        self._standings[deployment.name] = self._standings[deployment.name].left(sent, now, silent_s)
 
     def ended(self, deployment: Deployment, sent: Sent, outcome: Outcome, now: float) -> None:
         name = deployment.name

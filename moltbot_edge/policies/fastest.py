@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Annotated
 
-from moltbot_edge.api import Candidate, Choice, Meta, RouteQuery, Struct, policy
+from moltbot_edge.api import Candidate, Choice, Meta, RouteQuery, Standing, Struct, policy
 
 TRUSTED = 0.9  # the success below which a box that never answered is not worth a caller's time
 
@@ -18,8 +18,8 @@ TRUSTED = 0.9  # the success below which a box that never answered is not worth 
 class Fastest(Struct, frozen=True):
     """Answers predicted within *tie* of the soonest are equally soon, and one of them is drawn by weight.
 
-    A deployment that has nothing to do and was last seen *revisit_s* ago is taken for nearly three times as fast as
-    it was then.
+    A deployment that has nothing to do and was last asked *revisit_s* ago is taken for nearly three times as fast as
+    it was then. One that answered and taught nothing, as with a refusal, is not tried again before.
     """
 
     tie: Annotated[float, Meta(ge=0, le=1)] = 0.05
@@ -33,7 +33,7 @@ class Fastest(Struct, frozen=True):
             seconds = candidate.first_token_s(query)
             if seconds is not None:
                 known.append((self.cost_s(candidate, seconds, query.now), place, candidate, seconds))
-            elif candidate.standing.in_flight or candidate.standing.success(query.now) < TRUSTED:
+            elif self.has_been_tried(candidate.standing, query.now):
                 later.append(candidate)
             else:
                 unseen.append(candidate)
@@ -61,8 +61,15 @@ class Fastest(Struct, frozen=True):
         if standing.failing:
             seconds /= standing.success(now)
         if not standing.in_flight and standing.last_seen is not None:
-            seconds *= math.exp((standing.last_seen - now) / self.revisit_s)
+            # Not since it was seen: who is gone for good would be sent every caller whenever its rest is over.
+            seconds *= math.exp((standing.judged_at - now) / self.revisit_s)
         return seconds
+
+    def has_been_tried(self, standing: Standing, now: float) -> bool:
+        """Whether somebody waits there for what is not known of it, or did so lately and in vain."""
+        if standing.in_flight or standing.success(now) < TRUSTED:
+            return True
+        return standing.last_seen is not None and now - standing.last_seen < self.revisit_s
 
 
 def drawn(candidates: Sequence[Candidate], chance: float) -> Candidate:

@@ -10,8 +10,10 @@ from moltbot_edge.core.events import Outcome, Usage
 from moltbot_edge.core.scoreboard import (
     COOLDOWN_S,
     FORGET_S,
+    HUNG_S,
     LESSON_EVERY_S,
     LONGEST_COOLDOWN_S,
+    LONGEST_REST_S,
     SCHOOL_DAYS,
     Standing,
 )
@@ -55,6 +57,33 @@ def test_a_caller_that_left_taught_nothing() -> None:
 def test_who_does_not_answer_at_all_is_spared_for_a_while() -> None:
     standing = after(REFUSED_TO_CONNECT)
     assert (standing.failed, standing.cooling_until) == (1, 100.0 + COOLDOWN_S)
+
+
+def test_who_never_answers_is_spared_longer_and_longer_until_it_does() -> None:
+    standing, now, rests = NEW, 100.0, []
+    for _ in range(7):
+        standing = after(REFUSED_TO_CONNECT, standing, now=now)
+        rests.append(standing.cooling_until - now)
+        now = standing.cooling_until
+    assert rests == [5.0, 10.0, 20.0, 40.0, 80.0, LONGEST_REST_S, LONGEST_REST_S]
+    answered = after(ANSWERED, standing, now=now)
+    assert after(REFUSED_TO_CONNECT, answered, now=now).cooling_until == now + COOLDOWN_S
+
+
+def test_failures_of_many_at_once_bring_one_rest() -> None:
+    standing = NEW
+    for _ in range(20):
+        standing = after(REFUSED_TO_CONNECT, standing)
+    assert standing.cooling_until == 100.0 + COOLDOWN_S
+
+
+def test_a_caller_that_waited_far_too_long_for_a_byte_says_that_the_box_hangs() -> None:
+    quick, slow = Sent(first_token_s=0.5, work_s=2.0), Sent(first_token_s=5.0, work_s=20.0)
+    hangs = NEW.started(quick, 0.0).left(quick, 30.0, silent_s=30.0)
+    assert (hangs.in_flight, hangs.failed, hangs.cooling_until) == (0, 1, 30.0 + COOLDOWN_S)
+    assert not NEW.started(slow, 0.0).left(slow, 30.0, silent_s=30.0).failed
+    assert not NEW.started(quick, 0.0).left(quick, 9.0, silent_s=HUNG_S - 1.0).failed
+    assert NEW.started(SENT, 0.0).left(SENT, 30.0, silent_s=30.0).failed  # also where nobody knows what to expect
 
 
 def test_an_answer_that_is_an_error_brings_no_pause_of_itself() -> None:

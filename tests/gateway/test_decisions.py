@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 from harness import config, serving
-from raw_caller import QUESTION
-from scripted_upstream import DONE, answers, delta, raw, says, streams, upstream
+from living import until
+from raw_caller import QUESTION, request
+from scripted_upstream import DONE, Upstream, answers, delta, hangs, raw, says, streams, upstream
 
 from moltbot_edge.api import Candidate, RouteQuery
+from moltbot_edge.core import scoreboard
 from moltbot_edge.kernel.registry import Plugin
 
 pytestmark = pytest.mark.anyio
@@ -48,6 +51,29 @@ async def test_one_that_failed_and_then_the_one_that_is_left() -> None:
         }
         assert decided == {"policy": 1, "next": 1, "left": 1, "unordered": None}
         assert metrics["moltbot_candidates", "chat"] == 1
+
+
+def _was_asked(one: Upstream, other: Upstream, times: int) -> bool:
+    return len(one.asked) + len(other.asked) >= times
+
+
+async def test_a_box_that_hangs_is_not_given_each_caller_that_loses_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoreboard, "HUNG_S", 1e-9)  # ours to wait for; a user's is ten seconds
+    monkeypatch.setattr(scoreboard, "HUNG", 0.0)
+    async with (
+        upstream(STREAM) as good,
+        upstream(hangs()) as bad,
+        serving(config(good, bad, policy="fastest")) as gateway,
+    ):
+        while not bad.asked:  # which of the two is tried first is drawn
+            async with gateway.caller() as client:
+                asked = len(good.asked)
+                await client.send(request(STREAMED))
+                await until(partial(_was_asked, bad, good, asked + 1))
+        await bad.was_left()
+        others = [await gateway.ask(STREAMED) for _ in range(3)]
+        assert {answer.status for answer in others} == {200}
+        assert len(bad.asked) == 1
 
 
 async def test_a_policy_that_fails() -> None:

@@ -36,12 +36,21 @@ CHANCES = st.floats(0, 1, exclude_max=True)
         # ... and not at a caller's cost where it has failed.
         ([candidate("a", 1.0), candidate("b", failing=0.3)], "ab"),
         # What was seen long ago may have become better.
-        ([candidate("a", 1.0), candidate("b", 5.0, last_seen=400.0)], "ba"),
-        ([candidate("a", 1.0), candidate("b", 5.0, last_seen=900.0)], "ab"),
+        ([candidate("a", 1.0), candidate("b", 5.0, judged_at=400.0)], "ba"),
+        ([candidate("a", 1.0), candidate("b", 5.0, judged_at=900.0)], "ab"),
+        # ... but not one that is asked in vain all the time.
+        ([candidate("a", 1.0), candidate("b", 5.0, last_seen=0.0, failing=0.3)], "ab"),
     ],
 )
 def test_table(fleet: list[Candidate], order: str) -> None:
     assert names(Fastest()(fleet, QUERY)) == order
+
+
+def test_who_answered_and_taught_nothing_is_not_tried_again_at_once() -> None:
+    refuses = candidate("b")
+    refuses = replace(refuses, standing=replace(refuses.standing, last_seen=QUERY.now - 1.0))
+    assert names(Fastest()([candidate("a", 1.0), refuses], QUERY)) == "ab"
+    assert names(Fastest()([candidate("a", 1.0), refuses], replace(QUERY, now=QUERY.now + 300.0))) == "ba"
 
 
 def test_the_reason_says_what_is_expected() -> None:
