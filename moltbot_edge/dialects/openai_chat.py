@@ -17,6 +17,10 @@ from moltbot_edge.dialects import openai_prompt, openai_reply
 HELD_HEAD_BYTES = 4 * 1024  # llama-server's embeddings say their usage before the vectors
 HELD_TAIL_BYTES = 64 * 1024  # everyone else's usage comes last
 
+# What nobody counts or measures is not believed: sums are made of it, and routes.
+MOST_TOKENS = 10**9
+LEAST_RATE, MOST_RATE = 1e-3, 1e7  # tokens a second
+
 PATHS: Mapping[str, str] = {
     "/v1/chat/completions": "/chat/completions",
     "/v1/completions": "/completions",
@@ -36,7 +40,7 @@ class _Usage(msgspec.Struct):
 
     def canonical(self) -> Usage:
         details = self.prompt_tokens_details
-        return Usage(self.prompt_tokens or 0, self.completion_tokens or 0, (details and details.cached_tokens) or 0)
+        return _usage(self.prompt_tokens, self.completion_tokens, None if details is None else details.cached_tokens)
 
 
 class _Timings(msgspec.Struct):
@@ -49,13 +53,15 @@ class _Timings(msgspec.Struct):
     predicted_per_second: float | None = None
 
     def canonical(self) -> Timings:
-        return Timings(self.prompt_per_second or 0.0, self.predicted_per_second or 0.0)
+        # The time of a single token is from its end to its end: a million a second.
+        written_per_second = None if self.predicted_n == 1 else self.predicted_per_second
+        return Timings(_rate(self.prompt_per_second), _rate(written_per_second))
 
     def usage(self) -> Usage | None:
         if self.prompt_n is None or self.predicted_n is None:
             return None
         cached = self.cache_n or 0
-        return Usage(self.prompt_n + cached, self.predicted_n, cached)
+        return _usage(self.prompt_n + cached, self.predicted_n, cached)
 
 
 class _Said(msgspec.Struct):
@@ -63,6 +69,19 @@ class _Said(msgspec.Struct):
 
     usage: _Usage | None = None
     timings: _Timings | None = None
+
+
+def _usage(read: int | None, written: int | None, cached: int | None) -> Usage:
+    tokens = _tokens(read)
+    return Usage(tokens, _tokens(written), min(_tokens(cached), tokens))
+
+
+def _tokens(said: int | None) -> int:
+    return min(max(said or 0, 0), MOST_TOKENS)
+
+
+def _rate(said: float | None) -> float:
+    return said if said is not None and LEAST_RATE <= said <= MOST_RATE else 0.0
 
 
 _said = msgspec.json.Decoder(_Said).decode

@@ -14,7 +14,7 @@ from moltbot_edge.core import sse
 from moltbot_edge.core.dialect import ReplyReader
 from moltbot_edge.core.errors import GatewayError, UpstreamRefused, leaves
 from moltbot_edge.core.events import Timings, Usage
-from moltbot_edge.dialects.openai_chat import HELD_TAIL_BYTES, OpenAIChat
+from moltbot_edge.dialects.openai_chat import HELD_TAIL_BYTES, MOST_TOKENS, OpenAIChat
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "openai_chat"
 DIALECT = OpenAIChat()
@@ -77,6 +77,32 @@ def test_usage_is_believed_before_timings_whichever_comes_first() -> None:
     timings = event(timings={"prompt_n": 5, "predicted_n": 3})
     for order in ([usage, timings], [timings, usage], [timings, usage, timings]):
         assert read(order, streamed=True).usage == Usage(50, 30)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "written", "cached", "believed"),
+    [
+        (-5, -5, -5, Usage(0, 0, 0)),
+        (10, 2, 5_000, Usage(10, 2, 10)),
+        (10**400, 10**400, 0, Usage(MOST_TOKENS, MOST_TOKENS, 0)),
+    ],
+)
+def test_what_cannot_be_is_not_counted(prompt: int, written: int, cached: int, believed: Usage) -> None:
+    usage = {"prompt_tokens": prompt, "completion_tokens": written, "prompt_tokens_details": {"cached_tokens": cached}}
+    assert read([event(usage=usage)], streamed=True).usage == believed
+    timings = {"cache_n": min(cached, 10), "prompt_n": prompt, "predicted_n": written}
+    assert read([event(timings=timings)], streamed=True).usage is not None
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, 1e-320, 1e308])
+def test_a_rate_that_nobody_measured_is_none(rate: float) -> None:
+    reader = read([event(timings={"prompt_per_second": rate, "predicted_per_second": rate})], streamed=True)
+    assert reader.timings == Timings()
+
+
+def test_a_single_token_tells_no_rate() -> None:
+    timings = {"prompt_n": 20, "prompt_per_second": 400.0, "predicted_n": 1, "predicted_per_second": 1e6}
+    assert read([event(timings=timings)], streamed=True).timings == Timings(400.0, 0.0)
 
 
 def test_words_are_not_taken_for_usage() -> None:
