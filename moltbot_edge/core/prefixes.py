@@ -18,7 +18,8 @@ HEAD_BYTES = 1024  # in which other fields may stand before the messages, such a
 KEPT_MARKS = 512  # of a deployment: ten long conversations
 
 # From the first message to the end of the first one that a user wrote, or to a brace in it: the same at every turn.
-_OPENING = re.compile(rb'"(?:messages|input|prompt)".*?(?:"user"[^}]*\}|\Z)', re.DOTALL)
+# After the first "user" it cannot fail: else each other one would be tried, and each to the end.
+_OPENING = re.compile(rb'"(?:messages|input|prompt)".*?(?:"user"[^}]*\}?|\Z)', re.DOTALL)
 OPENING_BYTES = 64 * 1024
 
 

@@ -98,6 +98,11 @@ def test_an_opening_does_not_hang_on_what_else_is_asked() -> None:
     assert opening(body) == opening(body.replace(b'"model": "chat"', b'"model": "chat", "temperature": 0.5'))
 
 
+def test_an_opening_without_an_end_is_all_that_there_is() -> None:
+    body = b'{"prompt": [' + b'"user",' * 9_000
+    assert opening(body) == body[1:]
+
+
 def test_what_has_no_messages_opens_with_itself() -> None:
     assert opening(b'{"model": "embed", "input": "hello"}') == b'"input": "hello"}'
     assert opening(b'{"query": "a"}') == b'{"query": "a"}'
