@@ -37,12 +37,13 @@ class Tally(msgspec.Struct, frozen=True):
 
     def faded(self, now: float) -> Tally:
         kept = KEPT_A_DAY ** (max(0.0, now - self.at) / DAY_S)
-        return Tally(self.good * kept, self.bad * kept, now)
+        # A board without a clock of its own starts years ago: what is counted until it is told is not that old.
+        return Tally(self.good * kept, self.bad * kept, max(self.at, now))
 
     def after(self, good: float, bad: float, now: float) -> Tally:
         """Negative weights take back what was counted before."""
         faded = self.faded(now)
-        return Tally(max(0.0, faded.good + good), max(0.0, faded.bad + bad), now)
+        return Tally(max(0.0, faded.good + good), max(0.0, faded.bad + bad), faded.at)
 
 
 Tallies = Callable[[str, str], Tally]

@@ -30,6 +30,13 @@ def test_half_of_what_is_known_is_forgotten_in_ten_weeks() -> None:
     assert Tally(good=10, at=DAY_S).faded(0.0).good == 10, "a clock that was set back forgets nothing"
 
 
+def test_what_is_counted_before_a_board_was_told_the_time_ages_nothing() -> None:
+    today = 20_000 * DAY_S
+    tally = Tally(good=10, bad=4, at=today).after(1.0, 0.0, 0.0)
+    later = tally.faded(today)
+    assert [later.good, later.bad] == [11, 4]
+
+
 def test_what_was_counted_can_be_taken_back_and_not_more() -> None:
     tally = Tally(good=1).after(-1, 1, 0.0)
     assert (tally.good, tally.bad) == (0, 1)
