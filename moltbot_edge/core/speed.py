@@ -20,6 +20,7 @@ SLOWEST = 20.0  # a single hiccup is not believed beyond this
 READ_TO_WRITTEN = 5.0  # tokens read while one is written, before anything is known: boards 3 to 5, GPUs 30
 LEAST_TOKENS = 32  # read in one go; fewer tell the fixed cost, not the rate
 CACHE_SHARE = 0.3  # of a new value: a cache is lost all at once, when a box restarts
+LOADED = 5.0  # times slower than its second answer: the first one waited for the model to be loaded
 CROWD = 3.0  # a queue may cost so many times what was expected of it, no more: it is learned from single waits
 
 
@@ -111,6 +112,8 @@ class Speed(msgspec.Struct, frozen=True):
         if outcome.streamed:
             first_token_s = first_byte_s
             usual_s = reading.at(read) + decode_s
+            if self.lessons == 1 and usual_s > LOADED * first_byte_s:
+                reading = Line()
             if not reading.weight or alone:
                 prefill_s = max(first_byte_s - decode_s, first_byte_s / 10)
                 if reading.weight and read >= LEAST_TOKENS:
@@ -124,6 +127,8 @@ class Speed(msgspec.Struct, frozen=True):
             reading = reading.plus(read, read / prefill_rate)
         elif alone or not reading.weight:
             first_token_s = self._first_part(read, written) * outcome.duration_s
+            if self.lessons == 1 and reading.at(read) > LOADED * first_token_s:
+                reading = Line()
             reading = reading.plus(read, first_token_s)
 
         reply_s = self.reply_s

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from moltbot_edge.api import Candidate, Choice, Meta, RouteQuery, Standing, Struct, policy
 
+HASTE = 0.25  # of the time to be asked again, with one answer known: it may have waited for the model to be loaded
 TRUSTED = 0.9  # the success below which a box that never answered is not worth a caller's time
 
 
@@ -62,7 +63,8 @@ class Fastest(Struct, frozen=True):
             seconds /= standing.success(now)
         if not standing.in_flight and standing.last_seen is not None:
             # Not since it was seen: who is gone for good would be sent every caller whenever its rest is over.
-            seconds *= math.exp((standing.judged_at - now) / self.revisit_s)
+            revisit_s = self.revisit_s if standing.speed.lessons > 1 else self.revisit_s * HASTE
+            seconds *= math.exp((standing.judged_at - now) / revisit_s)
         return seconds
 
     def has_been_tried(self, standing: Standing, now: float) -> bool:

@@ -49,6 +49,17 @@ def taught(*lessons: tuple[Sent, Outcome], speed: Speed = NEW) -> Speed:
     return speed
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_first_answer_that_waited_for_its_model_to_be_loaded_is_not_held_against_the_box(streamed: bool) -> None:
+    loading = replied(100, waited_s=60.0, streamed=streamed)
+    speed = taught((sent(100), loading), (sent(100), replied(100, streamed=streamed)))
+    cold = taught((sent(100), loading))
+    assert cold.first_token_s(100, 0.0) > 5.0
+    assert speed.first_token_s(100, 0.0) < 0.25 * cold.first_token_s(100, 0.0)
+    if streamed:
+        assert speed.reading.at(100) < 1.0
+
+
 def mixed(count: int, **how: bool) -> list[tuple[Sent, Outcome]]:
     chance = random.Random(7)
     sizes = [int(chance.lognormvariate(6, 0.8)) + 20 for _ in range(count)]

@@ -53,6 +53,17 @@ def test_who_answered_and_taught_nothing_is_not_tried_again_at_once() -> None:
     assert names(Fastest()([candidate("a", 1.0), refuses], replace(QUERY, now=QUERY.now + 300.0))) == "ba"
 
 
+def test_who_has_answered_once_is_tried_again_sooner() -> None:
+    once = candidate("b", 5.0, judged_at=900.0)
+    once = replace(once, standing=replace(once.standing, speed=replace(once.standing.speed, lessons=1)))
+    later = replace(QUERY, now=QUERY.now + 100.0)
+    assert names(Fastest()([candidate("a", 1.0, judged_at=later.now), once], later)) == "ba"
+    assert (
+        names(Fastest()([candidate("a", 1.0, judged_at=later.now), candidate("b", 5.0, judged_at=900.0)], later))
+        == "ab"
+    )
+
+
 def test_the_reason_says_what_is_expected() -> None:
     assert Fastest()([candidate("a", 2.0), candidate("b", 0.5)], QUERY).reason == "predicted 0.5 s"
     assert Fastest()([candidate("a", 2.0), candidate("b")], QUERY).reason == "not seen yet"
