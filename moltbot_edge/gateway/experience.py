@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Annotated
 
 import msgspec
 
@@ -26,6 +27,9 @@ from moltbot_edge.metrics.instruments import Counter
 MOST_TALLIES = 5_000  # some 1 MB; a dozen models, each in as many cohorts as a household ever asks
 OF_THE_REQUEST = frozenset({400, 413, 422, 500})  # too long for it, tools that it has not, a template that fails
 JUDGED_OF_A_CALLER = 8  # the latest, of each key: a conversation goes on soon, or in the window beside
+
+
+Weight = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Lesson(msgspec.Struct):
@@ -50,8 +54,8 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     alias: str
     model: str
     cohort: str
-    good: float
-    bad: float
+    good: Weight
+    bad: Weight
     at: float
 
 

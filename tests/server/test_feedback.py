@@ -212,7 +212,16 @@ async def test_what_was_learned_is_there_after_a_restart(tmp_path: Path) -> None
     assert read(Path(router.experience or ""))[0].good == pytest.approx(2.0, abs=0.01)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"version": 9, "tallies": []}', b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b'{"version": 9, "tallies": []}',
+        b"\xff",
+        b'{"version": 1, "tallies": [["auto", "strong", "", -5.0, 1.0, 0.0]]}',
+    ],
+)
 async def test_a_file_that_is_not_ours_costs_only_what_was_learned(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "learned.json").write_bytes(content)
     async with learning(says(), router=Router(experience=str(tmp_path / "learned.json"))) as gateway:
