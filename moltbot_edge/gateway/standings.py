@@ -31,18 +31,17 @@ class Standings:
 
     def prompt_tokens(self, model: str, body_bytes: int) -> float:
         line = self._tokens.get(model)
-        return body_bytes / BYTES_PER_TOKEN if line is None else line.base + line.slope * body_bytes
+        return body_bytes / BYTES_PER_TOKEN if line is None else line.at(body_bytes)
 
     def candidates(
         self, deployments: Sequence[Deployment], body_bytes: int, marks: Sequence[int] = ()
     ) -> list[Candidate]:
-        standings, tokens = self._standings, self._tokens
+        standings = self._standings
         found = []
         for deployment in deployments:
             name = deployment.name
             standing = standings.get(name, _FRESH)
-            line = tokens.get(deployment.model)
-            prompt_tokens = body_bytes / BYTES_PER_TOKEN if line is None else line.base + line.slope * body_bytes
+            prompt_tokens = self.prompt_tokens(deployment.model, body_bytes)
             speed = standing.speed
             cached_tokens = speed.always_cached
             if speed.cache_hits and marks:
@@ -56,8 +55,7 @@ class Standings:
         name = deployment.name
         standing = self._standings.get(name, _FRESH)
         speed = standing.speed
-        line = self._tokens.get(deployment.model)
-        tokens = body_bytes / BYTES_PER_TOKEN if line is None else line.base + line.slope * body_bytes
+        tokens = self.prompt_tokens(deployment.model, body_bytes)
         cacheable, mark = 0.0, 0
         if marks:
             cacheable, mark = self._cacheable(name, body_bytes, tokens, marks), marks[-1]
