@@ -12,7 +12,8 @@ from moltbot_edge.server.models import ONE, ModelsEndpoint
 from moltbot_edge.server.reading import Send, Tell, tell
 from moltbot_edge.server.status import StatusEndpoints
 
-MANAGED = frozenset({"/v1/feedback"})
+FEEDBACK = "/v1/feedback"
+MANAGED = frozenset({FEEDBACK})
 
 
 class App:

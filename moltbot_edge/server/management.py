@@ -1,7 +1,7 @@
 """What is asked seldom, by people and their tools: a Starlette application. Not chats, nor what is polled.
 
 Starlette brings anyio and more, 2.3 MB of memory and some 30 ms: `app` has this made when the first such request
-comes, so that a gateway that is only chatted with is without. Its paths are `app.MANAGED`.
+comes, so that a gateway that is only chatted with is without. `app.MANAGED` has its paths, and no other comes here.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from moltbot_edge.core.dialect import Dialect
-from moltbot_edge.core.errors import GatewayError, InvalidRequest, MethodNotAllowed, UnknownPath
+from moltbot_edge.core.errors import GatewayError, InvalidRequest, MethodNotAllowed
+from moltbot_edge.server.app import FEEDBACK
 from moltbot_edge.server.feedback import FeedbackEndpoint
 
 
 def management(feedback: FeedbackEndpoint, dialect: Dialect) -> Starlette:
     """*dialect* writes the errors."""
     app = Starlette(
-        routes=[Route("/v1/feedback", feedback.post, methods=["POST"])],
+        routes=[Route(FEEDBACK, feedback.post, methods=["POST"])],
         exception_handlers=dict.fromkeys((GatewayError, HTTPException, Exception), _said_in(dialect)),
     )
     app.router.redirect_slashes = False  # it would believe the caller's Host
@@ -43,10 +44,6 @@ def _translated(request: Request, error: Exception) -> GatewayError:
         return error
     if not isinstance(error, HTTPException):
         return GatewayError("the gateway failed; its log says why")
-    match error.status_code:
-        case 404:
-            return UnknownPath(f"there is nothing at {request.url.path}; the README lists the endpoints")
-        case 405:
-            return MethodNotAllowed(f"{request.url.path} does not take {request.method}")
-        case _:
-            return InvalidRequest(str(error))
+    if error.status_code == 405:
+        return MethodNotAllowed(f"{request.url.path} does not take {request.method}")
+    return InvalidRequest(str(error))
