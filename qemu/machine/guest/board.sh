@@ -11,6 +11,20 @@ ready() { echo "BOARD ready"; }
 
 failed() { say failed "$1"; }
 
+# What the first process does first: file systems, modules, the network.
+bring_up() {
+  mount -t proc proc /proc
+  mount -t sysfs sys /sys
+  mount -t devtmpfs dev /dev
+  for module in /lib/modules/*.ko; do
+    insmod "$module" || say note "no module $module"
+  done
+  ip link set lo up
+  ip link set eth0 up
+  ip addr add "$(cat /etc/address)" dev eth0
+  ip route add default via "$(cat /etc/gateway)"
+}
+
 # Seconds since boot, to the hundredth, into $now.
 look_at_the_clock() { read -r now _ </proc/uptime; }
 

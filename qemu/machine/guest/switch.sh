@@ -4,16 +4,7 @@
 # shellcheck source-path=SCRIPTDIR source=board.sh
 . /lib/board.sh
 
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-for module in /lib/modules/*.ko; do
-  insmod "$module" || say note "no module $module"
-done
-ip link set lo up
-ip link set eth0 up
-ip addr add "$(cat /etc/address)" dev eth0
-ip route add default via "$(cat /etc/gateway)"
+bring_up
 
 looks=1
 until [ -b /dev/vda ]; do
