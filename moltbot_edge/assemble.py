@@ -22,9 +22,12 @@ from moltbot_edge.config.schema import Config, Limits
 from moltbot_edge.core.catalog import Catalog
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.routing import Policy
-from moltbot_edge.gateway.exchange import Exchange, ExchangeLimits
+from moltbot_edge.gateway.attempt import Attempts, ExchangeLimits
+from moltbot_edge.gateway.exchange import Exchange
 from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.keeping import Keeping
+from moltbot_edge.gateway.plan import Planner
+from moltbot_edge.gateway.standings import Standings
 from moltbot_edge.kernel.registry import Registry
 from moltbot_edge.local.lifecycle import Event
 from moltbot_edge.local.store import found_models
@@ -144,22 +147,29 @@ def assemble(
         new_id=lambda: f"ex-{secrets.token_hex(8)}",
         lessons=metrics.lessons,
     )
+    standings = Standings()
+    exchange_limits = ExchangeLimits(
+        ping_after_s=config.limits.ping_after_s,
+        client_stall_s=config.limits.client_stall_s,
+        reply_hold_bytes=config.limits.reply_hold_bytes,
+        event_bytes=config.limits.event_bytes,
+    )
     exchange = Exchange(
         catalog,
-        _policies(config, catalog, registry),
-        upstreams,
-        supervisor,
+        Planner(
+            _policies(config, catalog, registry),
+            standings,
+            experience,
+            metrics,
+            now=time.monotonic,
+            chance=random.random,
+        ),
+        Attempts(upstreams, supervisor, standings, experience, metrics, exchange_limits, now=time.monotonic),
+        experience,
         metrics,
         ticker,
-        ExchangeLimits(
-            ping_after_s=config.limits.ping_after_s,
-            client_stall_s=config.limits.client_stall_s,
-            reply_hold_bytes=config.limits.reply_hold_bytes,
-            event_bytes=config.limits.event_bytes,
-        ),
-        experience,
+        exchange_limits,
         now=time.monotonic,
-        chance=random.random,
     )
     auth = Auth(
         [

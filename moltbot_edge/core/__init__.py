@@ -8,4 +8,5 @@ catalog     alias -> deployments
 scoreboard  outcomes folded into what is known of a deployment
 routing     who may answer, and the policy's seam
 dialect     a wire format's seam
+lease       what a request and an engine of this board say to each other
 """

@@ -7,6 +7,7 @@ is found at this point and nowhere later.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -68,6 +69,12 @@ def with_model(body: bytes | bytearray, wanted: str, found: str) -> list[Body]:
     fields = _decode_fields(body)
     fields["model"] = msgspec.Raw(msgspec.json.encode(wanted))
     return [msgspec.json.encode(fields)]
+
+
+def with_slot(body: Sequence[Body], slot: int) -> list[Body]:
+    """The same JSON object, as pieces, with ``id_slot`` as its last field: llama-server takes the last of two."""
+    *before, last = body
+    return [*before, bytes(last).rstrip().removesuffix(b"}"), b',"id_slot":%d}' % slot]
 
 
 def _field(message: str) -> str | None:

@@ -1,6 +1,8 @@
 """One exchange: a request goes to one candidate after another until one answers, and its answer to the caller.
 
-exchange    candidates in order, one attempt after another, outcomes recorded
+exchange    candidates in order, one attempt after another
+plan        which candidates, as the policy orders them
+attempt     one of them asked, and what is noted of it
 standings   what is known of all deployments
 experience  what became of choices, for policies that learn; keeping, in a file
 relay       the same dialect on both sides and nobody looks inside: bytes pass

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import types
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
 
 from moltbot_edge.config.schema import Engines
 from moltbot_edge.core.errors import EngineFailed
+from moltbot_edge.core.events import Timings, Usage
+from moltbot_edge.core.lease import Lease, Wish
 from moltbot_edge.local import health
 from moltbot_edge.local.launch import CannotStart, EngineModel, Launcher
 from moltbot_edge.local.lifecycle import Effect, Engine, Event, State, step
@@ -125,6 +128,11 @@ class Supervisor:
         waiter: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
         self._inbox.put_nowait(_News(name, Event.WANTED, waiter=waiter))
         return await waiter
+
+    @asynccontextmanager
+    async def lease(self, name: str, wish: Wish) -> AsyncIterator[Lease]:
+        """The engine of *name*, ready. Raises as `ensure_ready`."""
+        yield _Lease(await self.ensure_ready(name))
 
     async def stop(self, name: str) -> None:
         """Let the engine of *name* finish what it does, and end it. A request that comes meanwhile starts it again."""
@@ -314,6 +322,15 @@ class Supervisor:
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+
+class _Lease:
+    slot: int | None = None
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+
+    def answered(self, usage: Usage | None, timings: Timings | None) -> None: ...
 
 
 def _settle(future: asyncio.Future[T], result: T) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moltbot_edge.core.errors import InvalidRequest
-from moltbot_edge.core.head import Head, read_head, with_model
+from moltbot_edge.core.head import Head, read_head, with_model, with_slot
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -137,3 +137,9 @@ def test_a_model_said_twice_or_in_escapes_goes_out_once(text: bytes, wanted: str
     out = sent(with_model(text, wanted, "chat"))
     pairs: list[tuple[str, Any]] = json.loads(out, object_pairs_hook=lambda pairs: pairs)
     assert [value for key, value in pairs if key == "model"] == [wanted]
+
+
+@pytest.mark.parametrize("body", [b'{"model": "a", "messages": []} \n', b'{"messages": [], "model": "a"}'])
+def test_a_slot_is_added_to_what_leaves(body: bytes) -> None:
+    pieces = with_slot(with_model(body, "wanted", "a"), 3)
+    assert json.loads(sent(pieces)) == {"model": "wanted", "messages": [], "id_slot": 3}

@@ -1,0 +1,244 @@
+"""One deployment asked: its address, the request on its way, the reply to the caller, and what is noted of it.
+
+Asked in the caller's own dialect, bytes pass: `relay`. Otherwise they are translated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import msgspec
+
+from moltbot_edge.core.catalog import Deployment, Route
+from moltbot_edge.core.dialect import ReplyReader
+from moltbot_edge.core.errors import GatewayError
+from moltbot_edge.core.events import Outcome
+from moltbot_edge.core.head import Body, with_model, with_slot
+from moltbot_edge.core.lease import Lease, Wish
+from moltbot_edge.core.speed import Sent
+from moltbot_edge.gateway.caller import Request
+from moltbot_edge.gateway.experience import Experience, Lesson, Watched
+from moltbot_edge.gateway.output import Output
+from moltbot_edge.gateway.plan import Plan
+from moltbot_edge.gateway.relay import Headers, is_stream, relay
+from moltbot_edge.gateway.standings import Standings
+from moltbot_edge.metrics.catalogue import Metrics
+from moltbot_edge.metrics.instruments import Count, Level, Spread
+from moltbot_edge.upstream.chat import Upstreams, refusal
+from moltbot_edge.upstream.wire import Address
+
+CHAT = "/chat/completions"
+
+
+class Engines(Protocol):
+    """The engines on this board, as `local.supervisor.Supervisor` runs them."""
+
+    def lease(self, name: str, wish: Wish) -> AbstractAsyncContextManager[Lease]:
+        """Entered once the engine is ready; until it is left, the engine stays. Raises `EngineFailed`."""
+        ...
+
+
+class ExchangeLimits(msgspec.Struct, frozen=True):
+    """Defaults and their reasons are in `config.schema.Limits`."""
+
+    ping_after_s: float
+    client_stall_s: float
+    reply_hold_bytes: int
+    event_bytes: int
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a caller wants, and how it is to be had. *marks* are of `core.prefixes`, of the request's body."""
+
+    request: Request
+    route: Route
+    plan: Plan
+    marks: Sequence[int]
+    lesson: Lesson | None
+
+
+class Attempts:
+    """*now* is `time.monotonic`."""
+
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        engines: Engines,
+        standings: Standings,
+        experience: Experience,
+        metrics: Metrics,
+        limits: ExchangeLimits,
+        now: Callable[[], float],
+    ) -> None:
+        self._upstreams = upstreams
+        self._engines = engines
+        self._standings = standings
+        self._experience = experience
+        self._metrics = metrics
+        self._limits = limits
+        self._now = now
+        self._headers: dict[tuple[str, str], Headers] = {}
+        self._cells: dict[str, _Cells] = {}
+
+    async def ask(self, asked: Asked, deployment: Deployment, output: Output) -> None:
+        """Let *deployment* answer, to *output*. Raises `GatewayError`; whether the caller has seen a byte, it knows.
+
+        Cancelled (the caller has left), it frees the upstream in whatever phase it is.
+        """
+        began = self._now()
+        request, lesson = asked.request, asked.lesson
+        sent = self._standings.started(deployment, len(request.body), asked.marks, began)
+        attempt = _Attempt(deployment, sent, began, began)
+        name = deployment.name
+        cells = self._cells.get(name) or self._fresh_cells(name)
+        cells.in_flight.add(1)
+        try:
+            upstream = deployment.upstream
+            if upstream.model_file is None:
+                await self._send(asked, attempt, output, None)
+            else:
+                attempt.silent_since = None
+                wish = Wish(asked.marks, len(request.body), request.head.session)
+                async with self._engines.lease(upstream.name, wish) as lease:
+                    attempt.began = attempt.silent_since = self._now()  # loading says nothing of its speed
+                    await self._send(asked, attempt, output, lease)
+                    if attempt.reader is not None:
+                        lease.answered(attempt.reader.usage, attempt.reader.timings)
+        except GatewayError as error:
+            self._record(attempt, output.status, error)
+            if lesson is not None:
+                self._experience.failed(lesson, deployment.shared_name, error)
+            raise
+        except BaseException:  # the caller has left
+            now = self._now()
+            silent_s = 0.0 if attempt.silent_since is None else now - attempt.silent_since
+            self._standings.left(deployment, attempt.sent, now, silent_s)
+            phase = "waiting" if attempt.first_byte_s is None else "streaming"
+            self._metrics.callers_gone.cell(phase).add()
+            raise
+        else:
+            self._record(attempt, output.status, None)
+            if lesson is not None:
+                self._experience.answered(lesson, deployment.shared_name, attempt.reader, self._now())
+        finally:
+            cells.in_flight.add(-1)
+
+    async def _send(self, asked: Asked, attempt: _Attempt, output: Output, lease: Lease | None) -> None:
+        request, deployment, lesson = asked.request, attempt.deployment, asked.lesson
+        path = request.dialect.paths[request.path]
+        body: Sequence[Body] = with_model(request.body, deployment.model, request.head.model)
+        at = None
+        if lease is not None:
+            at = Address(*lease.address)
+            if lease.slot is not None and path == CHAT:
+                body = with_slot(body, lease.slot)
+        pool, pieces = self._upstreams.request(deployment, at, path, request.forwarded, body)
+        del body
+        reply = await pool.send(pieces)
+        del pieces
+        try:
+            if reply.status >= 300:
+                raise await refusal(deployment, reply)
+            attempt.first_byte_s = self._now() - attempt.began
+            attempt.streamed = streamed = is_stream(reply)
+            if not streamed:
+                attempt.silent_since = None
+            attempt.reader = reader = request.dialect.reader(streamed)
+            limits = self._limits
+            name, policy = deployment.name, asked.route.policy
+            own = self._headers.get((name, policy)) or self._fresh_headers(name, policy)
+            if asked.plan.reason:
+                own = [*own, (b"x-moltbot-reason", asked.plan.reason)]
+            if lesson is not None:
+                attempt.reader = reader = Watched(reader, request.dialect.observer(streamed))
+                own = [*own, (b"x-moltbot-exchange", lesson.id.encode())]
+            await relay(
+                reply,
+                output,
+                reader,
+                own,
+                lambda: attempt.began_to_answer(self._now()),
+                hold_bytes=limits.reply_hold_bytes,
+                event_bytes=limits.event_bytes,
+            )
+        finally:
+            reply.close()
+
+    def _fresh_cells(self, name: str) -> _Cells:
+        metrics = self._metrics
+        self._cells[name] = cells = _Cells(
+            metrics.in_flight.cell(name),
+            metrics.attempts.cell(name, "ok"),
+            metrics.first_byte_seconds.cell(name),
+            metrics.tokens.cell(name, "input"),
+            metrics.tokens.cell(name, "output"),
+            metrics.tokens.cell(name, "cached"),
+            metrics.first_token_predicted_ratio.cell(name),
+        )
+        return cells
+
+    def _fresh_headers(self, name: str, policy: str) -> Headers:
+        own = [(b"x-moltbot-deployment", name.encode()), (b"x-moltbot-policy", policy.encode())]
+        self._headers[name, policy] = own
+        return own
+
+    def _record(self, attempt: _Attempt, status: int, error: GatewayError | None) -> None:
+        now = self._now()
+        name = attempt.deployment.name
+        reader = attempt.reader
+        outcome = Outcome(
+            deployment=name,
+            status=status,
+            duration_s=now - attempt.began,
+            first_byte_s=attempt.first_byte_s,
+            error=(error.code or error.kind) if error is not None and error.retryable else None,  # else the caller's
+            retry_after_s=None if error is None else error.retry_after_s,
+            usage=None if reader is None else reader.usage,
+            timings=None if reader is None else reader.timings,
+            streamed=attempt.streamed,
+        )
+        self._standings.ended(attempt.deployment, attempt.sent, outcome, now)
+        cells = self._cells[name]
+        if error is None:
+            cells.ok.add()
+        else:
+            self._metrics.attempts.cell(name, error.code or error.kind).add()
+        if outcome.first_byte_s is not None:
+            cells.first_byte_seconds.observe(outcome.first_byte_s)
+            if attempt.streamed and attempt.sent.first_token_s is not None:
+                cells.predicted_ratio.observe(attempt.sent.first_token_s / max(outcome.first_byte_s, 1e-6))
+        usage = outcome.usage
+        if usage is not None:
+            cells.input.add(usage.input_tokens)
+            cells.output.add(usage.output_tokens)
+            cells.cached.add(usage.cached_tokens)
+
+
+class _Cells(msgspec.Struct, frozen=True):
+    """What is counted of one deployment at every request."""
+
+    in_flight: Level
+    ok: Count
+    first_byte_seconds: Spread
+    input: Count
+    output: Count
+    cached: Count
+    predicted_ratio: Spread
+
+
+class _Attempt(msgspec.Struct):
+    """One deployment being asked. *began* is monotonic, and *silent_since*; None while it loads or answers."""
+
+    deployment: Deployment
+    sent: Sent
+    began: float
+    silent_since: float | None
+    reader: ReplyReader | None = None
+    first_byte_s: float | None = None
+    streamed: bool = False
+
+    def began_to_answer(self, now: float) -> None:
+        self.first_byte_s = now - self.began
+        self.silent_since = None

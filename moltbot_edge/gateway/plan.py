@@ -1,0 +1,96 @@
+"""Which deployments are asked for a request, and in what order: the policy's choice, made fit to be carried out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from moltbot_edge.core import routing
+from moltbot_edge.core.catalog import Deployment, Route
+from moltbot_edge.core.errors import Overloaded
+from moltbot_edge.core.routing import Choice, Policy, RouteQuery
+from moltbot_edge.gateway.caller import Request
+from moltbot_edge.gateway.experience import Experience
+from moltbot_edge.gateway.standings import Standings
+from moltbot_edge.metrics.catalogue import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a policy chose, as the exchange carries it out. *reason* is fit for a header.
+
+    *why* is the metric's word for how it came about; None where there was nothing to decide.
+    """
+
+    order: Sequence[Deployment]
+    reason: bytes = b""
+    cohort: str | None = None
+    why: str | None = None
+
+
+class Planner:
+    """*policies* are by alias, *now* is `time.monotonic`, *chance* gives a number in [0, 1)."""
+
+    def __init__(
+        self,
+        policies: Mapping[str, Policy],
+        standings: Standings,
+        experience: Experience,
+        metrics: Metrics,
+        now: Callable[[], float],
+        chance: Callable[[], float],
+    ) -> None:
+        self._policies = policies
+        self._standings = standings
+        self._experience = experience
+        self._metrics = metrics
+        self._now = now
+        self._chance = chance
+        self._turns = dict.fromkeys(policies, 0)
+
+    def plan(self, route: Route, request: Request, marks: Sequence[int]) -> Plan:
+        if len(route.deployments) == 1:
+            return Plan(route.deployments)
+        turn = self._turns[route.alias]
+        self._turns[route.alias] = turn + 1
+        candidates = self._standings.candidates(route.deployments, len(request.body), marks)
+        query = RouteQuery(
+            route.alias,
+            int(candidates[0].prompt_tokens or 0),
+            request.head.session,
+            turn,
+            self._chance(),
+            request.prompt,
+            request.body,
+            self._now(),
+            route.deployments,
+            self._experience.tallies(route.alias),
+        )
+        ready = routing.eligible(candidates, query)
+        self._metrics.candidates.cell(route.alias).set(len(ready))
+        try:
+            said = self._policies[route.alias](ready, query)
+            choice = said if isinstance(said, Choice) else Choice(said)
+            plan = Plan(
+                [candidate.deployment for candidate in choice.order],
+                _printable(choice.reason),
+                choice.cohort,
+                "policy" if len(ready) > 1 else "left",
+            )
+        except Exception:  # a plug-in's fault must not cost an answer: its log says so, and the order stays as it was
+            log.exception("the policy %r failed for %r", route.policy, route.alias)
+            order = [candidate.deployment for candidate in ready]
+            return Plan(order, b"the policy failed", None, "unordered")
+        if not plan.order:
+            raise Overloaded(f"the policy {route.policy!r} leaves no deployment of {route.alias!r} to ask")
+        return plan
+
+
+def _printable(text: str) -> bytes:
+    """A plug-in's words: no line's end among them may begin another header."""
+    if text.isascii() and text.isprintable():
+        return text.encode()
+    return "".join(one if one.isprintable() else " " for one in text).encode("ascii", "replace")
