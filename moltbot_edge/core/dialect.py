@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from moltbot_edge.core.errors import GatewayError
 from moltbot_edge.core.events import Timings, Usage
 from moltbot_edge.core.prompt import Prompt
 from moltbot_edge.core.verdict import Impression
+
+if TYPE_CHECKING:  # translation alone needs them
+    from moltbot_edge.core.chat import ChatRequest
+    from moltbot_edge.core.reply import Event
 
 
 class ReplyReader(Protocol):
@@ -39,6 +46,80 @@ class ReplyObserver(Protocol):
     def impression(self) -> Impression | None:
         """Of all that was fed; None of what is no chat, or too large to be judged."""
         ...
+
+
+class EventReader(Protocol):
+    """One reply's bytes -> its events. Cut anywhere: the same events come, in the same order."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """*data* is any piece of a stream, or of a whole reply. Raises `InvalidReply` for what is none."""
+        ...
+
+    def end(self) -> list[Event]:
+        """The upstream's last byte has come. Raises `TruncatedReply` where the reply is not whole."""
+        ...
+
+
+class EventWriter(Protocol):
+    """Events -> one reply's bytes in the caller's dialect, closed in order, with all that its clients demand."""
+
+    def write(self, events: Sequence[Event]) -> bytes:
+        """What can be sent now: nothing, while a whole reply is gathered."""
+        ...
+
+    def end(self) -> bytes:
+        """The rest, the stream's own last words included."""
+        ...
+
+    def fail(self, error: GatewayError) -> bytes:
+        """What ends a stream that has begun, in place of `end`."""
+        ...
+
+
+class ReplyHead(msgspec.Struct, frozen=True):
+    """What a writer says of a reply: an *id* of ours, seconds since 1970, the model's name as the caller used it."""
+
+    id: str
+    created: int
+    model: str
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A request as an upstream gets it. *path* is below its base URL; *dropped* names the fields that were left out."""
+
+    path: str
+    body: bytes
+    dropped: tuple[str, ...] = ()
+
+
+class ChatCodec(Protocol):
+    """A dialect's translation: to the canonical chat and back. Pure. Imported at the first request that needs it."""
+
+    def read_request(self, path: str, body: bytes | bytearray) -> ChatRequest:
+        """Raises `InvalidRequest` with the path of the field at fault in *param*: ``messages[2].content``."""
+        ...
+
+    def write_request(self, request: ChatRequest) -> Outgoing:
+        """Raises `InvalidRequest` for a wish that this dialect has no words for and that would change the answer."""
+        ...
+
+    def event_reader(self, streamed: bool) -> EventReader: ...
+
+    def event_writer(self, request: ChatRequest, head: ReplyHead, path: str) -> EventWriter:
+        """*request* was read by this codec at *path*; whether to stream, it says."""
+        ...
+
+    def complaint(self, body: bytes) -> str | None:
+        """The message in an upstream's error, whatever its status; None where it is none of this dialect's."""
+        ...
+
+
+class Operation(StrEnum):
+    """What a path is for, where another dialect has it too. Any other passes only where the dialect is the same."""
+
+    CHAT = "chat"
+    EMBED = "embed"
+    COUNT = "count"  # tokens of a request
 
 
 class Dialect(Protocol):
