@@ -87,7 +87,7 @@ class Model(Section, frozen=True):
         Price, Meta(description="of a million tokens of a prompt, in the same money for all models; for `cheapest`")
     ] = 0.0
     price_output_per_mtok: Annotated[Price, Meta(description="of a million tokens of a reply")] = 0.0
-    engine_args: Annotated[list[str], Meta(description="llama-server flags of this model, after the profile's")] = (
+    engine_args: Annotated[list[str], Meta(description="llama-server flags of this model, in place of the profile's")] = (
         field(default_factory=list)
     )
 
@@ -123,7 +123,7 @@ class Engines(Section, frozen=True):
 
     memory_mb: Annotated[Count, Meta(description="what all engines may take together, in MiB")] | None = None
     command: Annotated[Program, Meta(description="llama-server, by name or path")] = "llama-server"
-    args: Annotated[list[str], Meta(description="flags of every engine, after the profile's")] = field(
+    args: Annotated[list[str], Meta(description="flags of every engine, in place of the profile's")] = field(
         default_factory=list
     )
     # KV of a 1B model at q8_0: 68 MiB; an edge board holds that beside the weights.

@@ -29,7 +29,14 @@ def cores(root: Path, siblings: str | None = None) -> None:
 @pytest.mark.parametrize(
     ("model", "board"),
     [
-        ("Raspberry Pi 5 Model B Rev 1.0\0", Board.RASPBERRY_PI),
+        ("Raspberry Pi 5 Model B Rev 1.0\0", Board.RASPBERRY_PI_5),
+        ("Raspberry Pi 500 Rev 1.0\0", Board.RASPBERRY_PI_5),
+        ("Raspberry Pi Compute Module 5 Rev 1.0\0", Board.RASPBERRY_PI_5),
+        ("Raspberry Pi 4 Model B Rev 1.4\0", Board.RASPBERRY_PI_4),
+        ("Raspberry Pi 400 Rev 1.0\0", Board.RASPBERRY_PI_4),
+        ("Raspberry Pi Compute Module 4 Rev 1.1\0", Board.RASPBERRY_PI_4),
+        ("Raspberry Pi 3 Model B Plus Rev 1.3\0", Board.RASPBERRY_PI_4),
+        ("Raspberry Pi Zero 2 W Rev 1.0\0", Board.RASPBERRY_PI_4),
         ("NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super\0", Board.JETSON),
         ("NVIDIA Orin Nano Developer Kit\0", Board.JETSON),
         ("Radxa ROCK 5B\0", Board.OTHER),

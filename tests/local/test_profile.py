@@ -72,7 +72,7 @@ SETTINGS = Settings(name="small", file="/models/small.gguf", port=4711, context_
 
 
 def line(
-    help_text: str = NEW, board: Board = Board.RASPBERRY_PI, model: Facts = CHAT, settings: Settings = SETTINGS
+    help_text: str = NEW, board: Board = Board.RASPBERRY_PI_5, model: Facts = CHAT, settings: Settings = SETTINGS
 ) -> str:
     return " ".join(flags(help_text, board, model, settings))
 
@@ -94,6 +94,10 @@ def test_a_pi_gets_the_edge_profile() -> None:
         "--batch-size 128 --ubatch-size 128 --cache-type-k q8_0 --cache-type-v q8_0 "
         "--model /models/small.gguf --host 127.0.0.1 --port 4711"
     )
+
+
+def test_a_pi_4_reads_in_smaller_steps() -> None:
+    assert "--batch-size 64 --ubatch-size 64 --cache-type-k q8_0" in line(board=Board.RASPBERRY_PI_4)
 
 
 def test_a_jetson_maps_nothing_and_computes_on_its_gpu() -> None:
@@ -150,10 +154,60 @@ def test_a_chat_model_embeds_where_the_user_says_so() -> None:
     assert said.index("--embeddings --pooling last") > said.index("--batch-size 128")
 
 
-def test_the_users_flags_come_after_the_profiles_and_before_the_address() -> None:
-    settings = msgspec.structs.replace(SETTINGS, args=("-t", "1", "--port", "80"))
-    said = line(settings=settings)
-    assert said.index("--threads 4") < said.index("-t 1 --port 80") < said.index("--port 4711")
+def said(*args: str, help_text: str = NEW, board: Board = Board.RASPBERRY_PI_5) -> str:
+    """The command line where the user wrote *args*."""
+    return line(help_text, board, settings=msgspec.structs.replace(SETTINGS, args=args))
+
+
+@pytest.mark.parametrize(
+    ("args", "displaced"),
+    [
+        (("--threads", "1"), "--threads 4"),
+        (("-t", "1"), "--threads 4"),
+        (("--ctx_size", "512"), "--ctx-size"),
+        (("-np", "4"), "--parallel 1"),
+        (("-cram", "64"), "--cache-ram 0"),
+        (("--swa-checkpoints", "4"), "--ctx-checkpoints"),
+        (("--context-shift",), "--no-context-shift"),
+        (("--no-slots",), "--slots"),
+        (("--webui",), "--no-ui"),
+        (("--no-mmap",), "--load-mode"),
+        (("-lm", "none"), "--load-mode"),
+        (("--no-jinja",), "--jinja"),
+        (("-ctk", "f16"), "--cache-type-k"),
+        (("-fa", "auto"), "--flash-attn"),
+        (("-ub", "32"), "--ubatch-size"),
+        (("-a", "mine"), "--alias small"),
+    ],
+)
+def test_what_the_user_says_stands_in_place_of_the_profiles(args: tuple[str, ...], displaced: str) -> None:
+    assert f" {displaced}" in f" {said()}"
+    assert f" {displaced} " not in f" {said(*args)} "
+    assert f" {' '.join(args)} " in said(*args)
+
+
+@pytest.mark.parametrize("board", Board)
+@pytest.mark.parametrize("help_text", [NEW, OLD])
+def test_every_flag_of_every_profile_gives_way(board: Board, help_text: str) -> None:
+    """Whatever the profile says, the user can say in another spelling, and then stands alone."""
+    known = known_flags(help_text)
+    for model in (CHAT, EMBEDDER, Facts("bert", pooling="rank")):
+        words = flags(help_text, board, model, SETTINGS)[:-6]  # without the model's file, host and port
+        while words:
+            flag = words.pop(0)
+            args = (flag, words.pop(0)) if known[flag] else (flag,)
+            again = flags(help_text, board, model, msgspec.structs.replace(SETTINGS, args=args))
+            assert again.count(flag) == 1
+
+
+def test_a_cache_of_half_the_size_needs_flash_attention() -> None:
+    assert "q8_0" not in said("--flash-attn", "off")
+    assert "q8_0" in said("--flash-attn", "on")
+
+
+def test_where_it_listens_and_what_it_loads_is_not_the_users_to_say() -> None:
+    line = said("-t", "1", "--port", "80", "-m", "other.gguf", "--host", "0.0.0.0", "--temp", "0.5")
+    assert line.endswith("-t 1 --temp 0.5 --model /models/small.gguf --host 127.0.0.1 --port 4711")
 
 
 def test_a_model_that_sees_is_given_its_projector_and_a_place_for_its_slots() -> None:
