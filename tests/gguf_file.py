@@ -1,4 +1,4 @@
-"""GGUF files as small as they can be: metadata of any kind, and no tensors."""
+"""GGUF files as small as they can be: metadata of any kind, and tensors of which only is told."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ from collections.abc import Mapping, Sequence
 Value = str | bool | int | float | Sequence[str] | Sequence[int]
 
 
-def gguf(entries: Mapping[str, Value], version: int = 3) -> bytes:
-    head = b"GGUF" + struct.pack("<IQQ", version, 0, len(entries))
-    return head + b"".join(_text(key) + _typed(value) for key, value in entries.items())
+def gguf(
+    entries: Mapping[str, Value], version: int = 3, tensors: Sequence[tuple[str, tuple[int, ...], int]] = ()
+) -> bytes:
+    """*tensors*: the name of each, its extents, its type's number."""
+    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(entries))
+    told = [
+        _text(name) + struct.pack(f"<I{len(extents)}QIQ", len(extents), *extents, kind, 0)
+        for name, extents, kind in tensors
+    ]
+    return head + b"".join([*(_text(key) + _typed(value) for key, value in entries.items()), *told])
 
 
 def chat_model(**more: Value) -> bytes:

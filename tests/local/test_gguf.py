@@ -11,7 +11,7 @@ from gguf_file import gguf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moltbot_edge.local.gguf import Facts, GgufError, facts
+from moltbot_edge.local.gguf import Facts, GgufError, Shape, facts
 from moltbot_edge.local.store import facts_of
 
 WHOLE = chat_model_bytes()
@@ -19,7 +19,7 @@ WHOLE = chat_model_bytes()
 
 def test_a_chat_model_says_what_it_is() -> None:
     found = facts(WHOLE)
-    assert found == Facts("llama", "A Model", 2048, chat_template=True)
+    assert found == Facts("llama", "A Model", 2048, chat_template=True, shape=Shape(vocabulary=200))
     assert not found.embeds
     assert not found.reranks
 
@@ -41,6 +41,54 @@ def test_models_for_embeddings_are_known_by_their_architecture_or_their_pooling(
 ) -> None:
     found = facts(gguf(entries))
     assert (found.embeds, found.reranks) == (embeds, reranks)
+
+
+def test_what_a_model_takes_in_memory_is_in_its_header() -> None:
+    shape = facts(
+        gguf(
+            {
+                "general.architecture": "lfm2",
+                "lfm2.block_count": 4,
+                "lfm2.embedding_length": 1024,
+                "lfm2.attention.head_count": 16,
+                "lfm2.attention.head_count_kv": [0, 8, 0, 8],
+                "lfm2.attention.key_length": 64,
+                "lfm2.attention.sliding_window": 512,
+                "lfm2.attention.sliding_window_pattern": 6,
+                "lfm2.vocab_size": 65536,
+                "other.block_count": 99,
+            }
+        )
+    ).shape
+    assert shape == Shape(
+        layers=4,
+        embedding=1024,
+        heads=(16,),
+        kv_heads=(0, 8, 0, 8),
+        key_length=64,
+        vocabulary=65536,
+        sliding_window=512,
+        sliding_every=6,
+    )
+
+
+Q4_0, F32 = 2, 0
+
+
+@pytest.mark.parametrize(
+    ("tensors", "counted"),
+    [
+        ([("token_embd.weight", (64, 100), Q4_0), ("blk.0.ffn.weight", (64, 32), Q4_0)], 6400 + 2048),
+        ([("token_embd.weight", (64, 100), Q4_0), ("output.weight", (64, 100), Q4_0)], 6400),
+        ([("output.weight", (64, 100), Q4_0), ("token_embd.weight", (64, 100), Q4_0)], 6400),
+        ([("blk.0.norm.weight", (64,), Q4_0), ("blk.0.ffn.weight", (64, 32), F32)], 0),
+    ],
+)
+def test_matrices_that_are_multiplied_with_are_counted(
+    tensors: list[tuple[str, tuple[int, ...], int]], counted: int
+) -> None:
+    shape = facts(gguf({"general.architecture": "llama"}, tensors=tensors)).shape
+    assert shape.tensor_bytes.get(Q4_0, 0) == counted // 32 * 18
 
 
 def test_the_older_version_is_read_too() -> None:
