@@ -94,7 +94,7 @@ def _started(gateway: Gateway, url: str) -> None:
 
 def _greet(gateway: Gateway, url: str) -> None:
     """The three lines that a person pastes, on standard output; the log goes to the other."""
-    names = list(gateway.catalog.routes)
+    names = gateway.catalog.names() or list(gateway.catalog.routes)
     if not names:
         click.echo(f"moltbot-edge {__version__} listens on {url}, and has no model yet: put a GGUF file into one of")
         click.echo(f"  {', '.join(map(str, gateway.stores))}")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from moltbot_edge.config.schema import Alias, Config, Model
-from moltbot_edge.core.catalog import Catalog, Deployment, Route, Upstream
+from moltbot_edge.core.catalog import AUTO, WILD, Catalog, Deployment, Route, Upstream
 
 DEFAULT_DIALECT = "openai-chat"  # for `type: auto`: what every engine and nearly every machine speaks
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -29,15 +29,30 @@ def catalog_of(config: Config, found: Mapping[str, Path], stores: Sequence[Path]
         if name not in deployments and name not in config.aliases and str(file) not in taken:
             deployments[name] = [_deployment(Model(name=name, file=str(file)), stores, 0)]
 
-    attempts = config.router.attempts
     routes = {
-        name: Route(name, _told_apart(several), config.router.policy, attempts) for name, several in deployments.items()
+        name: _route(config, name, _told_apart(several), config.router.policy) for name, several in deployments.items()
     }
     for name, alias in config.aliases.items():
         wanted = alias if isinstance(alias, Alias) else Alias(models=[alias])
         several = [one for model in wanted.models for one in routes[model].deployments]
-        routes[name] = Route(name, tuple(several), wanted.policy or config.router.policy, attempts)
+        routes[name] = _route(config, name, tuple(several), wanted.policy or config.router.policy)
+    if AUTO not in routes and (
+        every := [one for name in deployments if WILD not in name for one in routes[name].deployments]
+    ):
+        routes[AUTO] = _route(config, AUTO, tuple(every), config.router.policy)
     return Catalog(routes)
+
+
+def _route(config: Config, name: str, deployments: tuple[Deployment, ...], policy: str) -> Route:
+    router = config.router
+    return Route(
+        name,
+        deployments,
+        policy,
+        router.attempts,
+        tuple(router.fallbacks.get(name, ())),
+        tuple(router.context_fallbacks.get(name, ())),
+    )
 
 
 def engines_of(catalog: Catalog) -> dict[str, Upstream]:
@@ -51,7 +66,7 @@ def _deployment(model: Model, stores: Sequence[Path], before: int) -> Deployment
     return Deployment(
         name=model.name,
         upstream=_remote(model) if model.endpoint is not None else _engine(model, stores, before),
-        model=model.model or model.name,
+        model=model.model or (WILD if WILD in model.name else model.name),
         weight=model.weight,
         context_tokens=model.context_tokens,
         private=model.private,

@@ -19,6 +19,7 @@ from moltbot_edge.config.decode import Decoded
 from moltbot_edge.config.known import Known
 from moltbot_edge.config.problem import ConfigError, Path, Problem, did_you_mean, problem
 from moltbot_edge.config.schema import Alias, Model
+from moltbot_edge.core.catalog import AUTO, WILD, named
 from moltbot_edge.network.certificates import NoCertificates, trusted_in
 from moltbot_edge.network.names import is_localhost
 
@@ -68,6 +69,8 @@ def models(decoded: Decoded, known: Known) -> Found:
             continue
         if decoded.sound(*path, "name") and not model.name.isprintable():  # replies say it in a header
             yield (*path, "name"), "holds a character that no header can carry, such as a line's end"
+        if decoded.sound(*path, "name"):
+            yield from ((path + below, message) for below, message in _wildcards(model))
         if not (decoded.sound(*path, "endpoint") and decoded.sound(*path, "file")):
             pass
         elif model.endpoint is None and model.file is None:
@@ -83,6 +86,15 @@ def models(decoded: Decoded, known: Known) -> Found:
                 yield (*path, "ca_file"), message
         if known.dialects is not None and model.type != "auto" and model.type not in known.dialects:
             yield (*path, "type"), _unknown("dialect", model.type, ["auto", *known.dialects])
+
+
+def _wildcards(model: Model) -> Found:
+    if model.name.count(WILD) > 1:
+        yield ("name",), f"holds {model.name.count(WILD)} times `*`: expected one at most, such as `openai/*`"
+    elif WILD in model.name and model.file is not None:
+        yield ("name",), "`*` stands for many models, and a `file` is one"
+    if model.model is not None and WILD in model.model and WILD not in model.name:
+        yield ("model",), "`*` stands for what the `*` in `name` stood for, and there is none"
 
 
 def _endpoint(endpoint: str) -> Iterator[str]:
@@ -170,6 +182,26 @@ def _model_names(decoded: Decoded, known: Known) -> list[str] | None:
     return list(dict.fromkeys([*(model.name for model in registry), *known.models]))
 
 
+def fallbacks(decoded: Decoded, known: Known) -> Found:
+    registry = _model_names(decoded, known)
+    router = decoded.config.router
+    if registry is None or not decoded.sound("aliases"):
+        return
+    names = [*registry, *decoded.config.aliases, AUTO]
+    for field, said in (("fallbacks", router.fallbacks), ("context_fallbacks", router.context_fallbacks)):
+        path: Path = ("router", field)
+        if not decoded.sound(*path):
+            continue
+        for name, others in said.items():
+            if name not in names:
+                yield (*path, name), _unknown("model or alias", name, names)
+            for index, other in enumerate(others):
+                if decoded.sound(*path, name, index) and not named(other, names):
+                    yield (*path, name, index), _unknown("model or alias", other, names)
+                elif other == name:
+                    yield (*path, name, index), "is what has failed already"
+
+
 def policies(decoded: Decoded, known: Known) -> Found:
     router = decoded.config.router.policy
     if decoded.sound("router", "policy"):
@@ -214,9 +246,9 @@ def keys(decoded: Decoded, known: Known) -> Found:
                 yield (*path, "hash"), f"keys[{hashes[key.hash]}] has this hash already: one secret, one key"
         if registry is None or not decoded.sound("aliases"):
             continue
-        callable_names = [*registry, *decoded.config.aliases]
+        callable_names = [*registry, *decoded.config.aliases, AUTO]
         for place, name in enumerate(key.models or ()):
-            if decoded.sound(*path, "models", place) and name not in callable_names:
+            if decoded.sound(*path, "models", place) and not (WILD in name or named(name, callable_names)):
                 yield (*path, "models", place), _unknown("model or alias", name, callable_names)
 
 
@@ -268,6 +300,7 @@ ERRORS: Final[Sequence[Callable[[Decoded, Known], Found]]] = (
     tls,
     models,
     aliases,
+    fallbacks,
     policies,
     limits,
     keys,

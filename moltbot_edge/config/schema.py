@@ -87,9 +87,9 @@ class Model(Section, frozen=True):
         Price, Meta(description="of a million tokens of a prompt, in the same money for all models; for `cheapest`")
     ] = 0.0
     price_output_per_mtok: Annotated[Price, Meta(description="of a million tokens of a reply")] = 0.0
-    engine_args: Annotated[list[str], Meta(description="llama-server flags of this model, in place of the profile's")] = (
-        field(default_factory=list)
-    )
+    engine_args: Annotated[
+        list[str], Meta(description="llama-server flags of this model, in place of the profile's")
+    ] = field(default_factory=list)
 
 
 class Alias(Section, frozen=True):
@@ -108,6 +108,12 @@ class Router(Section, frozen=True):
     )
     # The first and two more: a third box rarely knows what two did not, and the caller is waiting.
     attempts: Annotated[int, Meta(ge=1, le=10, description="deployments asked for one request, the first included")] = 3
+    fallbacks: Annotated[
+        dict[str, list[str]], Meta(description="names to ask for when every deployment of a name has failed, in order")
+    ] = field(default_factory=dict)
+    context_fallbacks: Annotated[
+        dict[str, list[str]], Meta(description="names to ask for when a prompt is too long for a name, in order")
+    ] = field(default_factory=dict)
     experience: (
         Annotated[PathText, Meta(description="file where policies that learn keep their counts; none: until the end")]
         | None

@@ -54,25 +54,74 @@ class Deployment(msgspec.Struct, frozen=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """*policy* is a name in the registry; *attempts* counts the first."""
+    """*policy* is a name in the registry; *attempts* counts the first.
+
+    *fallbacks* are names to be asked for once every deployment has failed, *context_fallbacks* where the prompt is
+    longer than any of them takes.
+    """
 
     alias: str
     deployments: tuple[Deployment, ...]
     policy: str
     attempts: int
+    fallbacks: tuple[str, ...] = ()
+    context_fallbacks: tuple[str, ...] = ()
 
 
 class Catalog(msgspec.Struct, frozen=True):
+    """*routes* are by alias; one with a ``*`` in it stands for every name that fits and has no route of its own."""
+
     routes: Mapping[str, Route]
 
     def route(self, alias: str) -> Route:
-        """Raises `UnknownModel`, whose message lists what there is."""
-        found = self.routes.get(alias)
+        """Raises `UnknownModel`, whose message lists what there is.
+
+        Of a name that a pattern stands for, the route keeps the pattern as its alias, and its deployments theirs:
+        what is counted of them does not grow with what callers make up.
+        """
+        found = self.routes.get(alias) or self._fitting(alias)
         if found is None:
             known = ", ".join(sorted(self.routes)) or "none: add one to model_registry, or a GGUF file to model_store"
             raise UnknownModel(f"no model named {alias!r}; configured: {known}", param="model")
         return found
 
     def names(self, allowed: Sequence[str] | None = None) -> list[str]:
-        """Every alias that callers may use, in the configuration's order; only those in *allowed* where given."""
-        return [name for name in self.routes if allowed is None or name in allowed]
+        """Every alias that callers may use, in the configuration's order; only those in *allowed* where given.
+
+        Not the patterns, which are no names, nor an ``auto`` that has no choice.
+        """
+        return [
+            name
+            for name, route in self.routes.items()
+            if WILD not in name
+            and (name != AUTO or len(route.deployments) > 1)
+            and (allowed is None or named(name, allowed))
+        ]
+
+    def _fitting(self, alias: str) -> Route | None:
+        """Of several patterns, the one that says most of the name."""
+        fitting = [route for name, route in self.routes.items() if WILD in name and fits(alias, name)]
+        if not fitting or WILD in alias:
+            return None
+        route = max(fitting, key=lambda one: len(one.alias))
+        start, _, end = route.alias.partition(WILD)
+        between = alias[len(start) : len(alias) - len(end)]
+        deployments = tuple(
+            msgspec.structs.replace(one, model=one.model.replace(WILD, between, 1)) for one in route.deployments
+        )
+        return msgspec.structs.replace(route, deployments=deployments)
+
+
+AUTO = "auto"  # any model, as the policy says, where no alias of this name says which
+WILD = "*"  # in a route's alias and a deployment's model; any text, an empty one too
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Whether *pattern*, with one ``*`` in it, stands for *name*."""
+    start, _, end = pattern.partition(WILD)
+    return len(name) >= len(start) + len(end) and name.startswith(start) and name.endswith(end)
+
+
+def named(name: str, allowed: Sequence[str]) -> bool:
+    """Whether *name* is among *allowed*, as itself or by a pattern."""
+    return name in allowed or any(WILD in one and fits(name, one) for one in allowed)

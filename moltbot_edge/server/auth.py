@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from moltbot_edge.core.catalog import named
 from moltbot_edge.core.errors import Forbidden, Unauthenticated
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
@@ -21,7 +22,7 @@ class KeyHolder(msgspec.Struct, frozen=True):
     models: tuple[str, ...] | None = None
 
     def check_may_use(self, alias: str) -> None:
-        if self.models is not None and alias not in self.models:
+        if self.models is not None and not named(alias, self.models):
             raise Forbidden(f"the key {self.name!r} may not use {alias!r}; it may use: {', '.join(self.models)}")
 
 

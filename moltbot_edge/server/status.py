@@ -44,9 +44,10 @@ class StatusEndpoints:
 
     def ready(self, scope: Scope) -> Told:
         """503 while there is no model to answer with."""
-        models = len(self._catalog.routes)
-        said = {"status": "ready" if models else "no models", "models": models}
-        return Told(msgspec.json.encode(said), 200 if models else 503)
+        models = len(self._catalog.names())
+        ready = bool(self._catalog.routes)  # of patterns alone, there are no names
+        said = {"status": "ready" if ready else "no models", "models": models}
+        return Told(msgspec.json.encode(said), 200 if ready else 503)
 
     def metrics(self, scope: Scope) -> Told:
         self._auth.holder(scope["headers"])

@@ -40,7 +40,7 @@ def test_an_alias_has_the_deployments_of_its_models_and_its_own_policy() -> None
         aliases={"gpt-4o-mini": "small", "any": Alias(models=["small", "large"], policy="round-robin")},
     )
     routes = catalog_of(config, {}, []).routes
-    assert list(routes) == ["small", "large", "gpt-4o-mini", "any"]
+    assert list(routes) == ["small", "large", "gpt-4o-mini", "any", "auto"]
     assert routes["gpt-4o-mini"].deployments == routes["small"].deployments
     assert [one.model for one in routes["any"].deployments] == ["small", "large"]
     assert (routes["any"].policy, routes["small"].policy) == ("round-robin", "fastest")
@@ -51,7 +51,7 @@ def test_files_found_are_served_unless_the_registry_has_them(tmp_path: Path) -> 
     tiny.touch()
     config = Config(model_registry=[Model(name="mine", file="tiny.gguf", context_tokens=2048, engine_args=["--poll"])])
     catalog = catalog_of(config, {"tiny": tiny, "other": other}, [tmp_path])
-    assert list(catalog.routes) == ["mine", "other"]
+    assert list(catalog.routes) == ["mine", "other", "auto"]
     assert {name: one.model_file for name, one in engines_of(catalog).items()} == {
         "mine": str(tiny),
         "other": str(other),
@@ -70,7 +70,7 @@ def test_two_files_of_one_name_are_two_engines() -> None:
 
 def test_an_unknown_model_is_told_what_there_is() -> None:
     catalog = catalog_of(Config(model_registry=[Model(name="chat", endpoint=BOX)]), {}, [])
-    with pytest.raises(UnknownModel, match="no model named 'cat'; configured: chat"):
+    with pytest.raises(UnknownModel, match="no model named 'cat'; configured: auto, chat"):
         catalog.route("cat")
     with pytest.raises(UnknownModel, match="add one to model_registry"):
         catalog_of(Config(), {}, []).route("cat")
@@ -91,3 +91,60 @@ def test_deployments_told_apart_still_know_the_name_that_they_share() -> None:
     ]
     assert [(one.tools, one.images) for one in routes["chat"].deployments] == [(None, True), (False, None)]
     assert routes["small"].deployments[0].shared_name == "small"
+
+
+def test_auto_is_any_model_unless_an_alias_says_which() -> None:
+    models = [Model(name="small", endpoint=BOX), Model(name="large", endpoint=OTHER), Model(name="x/*", endpoint=OTHER)]
+    catalog = catalog_of(Config(model_registry=models), {}, [])
+    assert [one.model for one in catalog.route("auto").deployments] == ["small", "large"]
+    assert catalog.names() == ["small", "large", "auto"]
+    chosen = catalog_of(Config(model_registry=models, aliases={"auto": "large"}), {}, [])
+    assert [one.model for one in chosen.route("auto").deployments] == ["large"]
+    alone = catalog_of(Config(model_registry=models[:1]), {}, [])
+    assert alone.names() == ["small"]  # with nothing to choose from it works, and is no news
+    assert [one.model for one in alone.route("auto").deployments] == ["small"]
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "asked", "upstream"),
+    [
+        ("openai/*", None, "openai/gpt-4o", "gpt-4o"),
+        ("*", None, "any/thing", "any/thing"),
+        ("box-*-small", "qwen*", "box-3-small", "qwen3"),
+        ("claude-*", "llama3", "claude-opus-4", "llama3"),
+    ],
+)
+def test_a_pattern_serves_every_name_that_fits(name: str, model: str | None, asked: str, upstream: str) -> None:
+    catalog = catalog_of(Config(model_registry=[Model(name=name, model=model, endpoint=BOX)]), {}, [])
+    route = catalog.route(asked)
+    assert route.alias == name  # what is counted does not grow with callers' inventions
+    assert [(one.name, one.model) for one in route.deployments] == [(name, upstream)]
+    assert catalog.names() == []
+
+
+def test_a_name_of_its_own_comes_before_a_pattern_and_a_long_pattern_before_a_short_one() -> None:
+    models = [Model(name=name, endpoint=BOX) for name in ("*", "openai/*", "openai/gpt-*", "openai/gpt-4o")]
+    catalog = catalog_of(Config(model_registry=models, aliases={"claude-*": "openai/gpt-4o"}), {}, [])
+    found = {
+        asked: catalog.route(asked).deployments[0].model for asked in ("openai/gpt-4o", "openai/gpt-5", "openai/o1")
+    }
+    assert found == {"openai/gpt-4o": "openai/gpt-4o", "openai/gpt-5": "5", "openai/o1": "o1"}
+    assert catalog.route("claude-opus").deployments[0].model == "openai/gpt-4o"
+    assert catalog.route("else").deployments[0].model == "else"
+
+
+def test_the_pattern_itself_is_no_name() -> None:
+    catalog = catalog_of(Config(model_registry=[Model(name="openai/*", endpoint=BOX)]), {}, [])
+    for asked in ("openai", "openai/*/*", "anthropic/openai/x"):
+        with pytest.raises(UnknownModel):
+            catalog.route(asked)
+
+
+def test_a_route_knows_what_to_ask_for_when_it_fails() -> None:
+    config = Config(
+        model_registry=[Model(name="small", endpoint=BOX), Model(name="large", endpoint=OTHER)],
+        router=Router(fallbacks={"small": ["large"]}, context_fallbacks={"small": ["large"]}),
+    )
+    catalog = catalog_of(config, {}, [])
+    assert catalog.route("small").fallbacks == catalog.route("small").context_fallbacks == ("large",)
+    assert catalog.route("large").fallbacks == ()

@@ -57,7 +57,7 @@ async def test_an_unknown_model_is_told_with_those_there_are() -> None:
         for path in PATHS:
             answer = await gateway.ask({"model": "three"}, path=path)
             assert (answer.status, answer.error["code"], answer.error["param"]) == (404, "model_not_found", "model")
-            assert answer.error["message"] == "no model named 'three'; configured: one, two"
+            assert answer.error["message"] == "no model named 'three'; configured: auto, one, two"
         names = {name for name in await gateway.metrics() if name[0].startswith("moltbot_request")}
         assert not any("three" in label for name in names for label in name)  # what a caller makes up is no label
 
