@@ -48,6 +48,22 @@ def problems(reading: Any, tmp_path: Path) -> Any:
             "model_registry:\n- name: a\n  endpoint: http://b:x\n",
             "3: model_registry[0].endpoint: expected a URL such as http://box:11434: a host, and a port",
         ),
+        ("model_registry: [{name: 'a/*/*', endpoint: 'http://b'}]", "1: model_registry[0].name: holds 2 times `*`"),
+        ("model_registry: [{name: 'a/*', file: b.gguf}]", "1: model_registry[0].name: `*` stands for many models"),
+        (
+            "model_registry: [{name: a, endpoint: 'http://b', model: 'x*'}]",
+            "1: model_registry[0].model: `*` stands for what the `*` in `name` stood for, and there is none",
+        ),
+        ("router: {fallbacks: {a: [auto]}}", "1: router.fallbacks.a: no model or alias is named 'a'"),
+        (
+            "model_registry: [{name: 'a/*', endpoint: 'http://b'}, {name: c, endpoint: 'http://b'}]\n"
+            "router: {context_fallbacks: {c: [a/x, d]}}",
+            "2: router.context_fallbacks.c[1]: no model or alias is named 'd'",
+        ),
+        (
+            "model_registry: [{name: c, endpoint: 'http://b'}]\nrouter: {fallbacks: {c: [c]}}",
+            "2: router.fallbacks.c[0]: is what has failed already",
+        ),
         (
             "model_registry: [{name: a, endpoint: 'http://:80'}]",
             "1: model_registry[0].endpoint: expected a URL such as",
