@@ -140,6 +140,10 @@ class Facts(msgspec.Struct, frozen=True):
         """Made for embeddings and nothing else."""
         return not self.reranks and (self.architecture in ENCODERS or self.pooling in ("mean", "cls", "last"))
 
+    @property
+    def generates(self) -> bool:
+        return not self.embeds and not self.reranks
+
 
 def facts(head: Head) -> Facts:
     """Raises `GgufError`. *head* may be the whole file, mapped: only its metadata is read."""

@@ -17,8 +17,17 @@ Address = tuple[str, int]
 class Keeper(Protocol):
     """Of one engine by *name*: `ready`, then requests, then `before_stop` (not before a crash), then `gone`.
 
-    What raises is logged, and goes on as if nothing had been kept.
+    What raises is logged, and goes on as if nothing had been kept. Each `before_request` that gave a slot is followed
+    by one `after_reply` or one `left`. The launcher asks for `slot_path` and tells what `starts`, before all of it.
     """
+
+    def slot_path(self, name: str) -> str | None:
+        """The folder that its engine may write caches to; None where none are kept."""
+        ...
+
+    def starts(self, name: str, identity: str, pins: bool) -> None:
+        """*identity* tells this model, build and flags from all others. *pins*: requests may be sent to a slot."""
+        ...
 
     async def ready(self, name: str, address: Address) -> None:
         """It has loaded its model, and no request has gone to it yet: they wait for this, `READY_S` at most."""
@@ -35,6 +44,10 @@ class Keeper(Protocol):
         self, name: str, slot: int | None, wish: Wish, usage: Usage | None, timings: Timings | None
     ) -> None:
         """A whole reply has come. Not called where a caller left, or the engine failed: the slot holds anything."""
+        ...
+
+    def left(self, name: str, slot: int | None) -> None:
+        """No whole reply came to the request that was given *slot*."""
         ...
 
     async def when_idle(self, name: str, address: Address) -> None:
@@ -58,6 +71,11 @@ BEFORE_STOP_S = 10.0  # 200 MiB of cache to an SD card that writes 20 MB a secon
 class KeepsNothing:
     """For a gateway that keeps no caches."""
 
+    def slot_path(self, name: str) -> str | None:
+        return None
+
+    def starts(self, name: str, identity: str, pins: bool) -> None: ...
+
     async def ready(self, name: str, address: Address) -> None: ...
 
     async def before_request(self, name: str, address: Address, wish: Wish) -> int | None:
@@ -66,6 +84,8 @@ class KeepsNothing:
     def after_reply(
         self, name: str, slot: int | None, wish: Wish, usage: Usage | None, timings: Timings | None
     ) -> None: ...
+
+    def left(self, name: str, slot: int | None) -> None: ...
 
     async def when_idle(self, name: str, address: Address) -> None: ...
 

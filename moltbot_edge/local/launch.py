@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import itertools
 import logging
 import os
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,11 +16,16 @@ import msgspec
 from moltbot_edge.config.schema import Engines
 from moltbot_edge.local import process, store
 from moltbot_edge.local.board import this_machine
-from moltbot_edge.local.gguf import GgufError
+from moltbot_edge.local.gguf import Facts, GgufError
+from moltbot_edge.local.keeping import Keeper, KeepsNothing
 from moltbot_edge.local.profile import HOST, Settings, flags, known_flags
 
 HELP_S = 30.0  # from a cold SD card; a GPU build may look for its devices first
 HELP_BYTES = 1024 * 1024  # a tenth of that is usual
+HEAD_BYTES = 64 * 1024  # of a model, for its identity: with size and time they tell it from any other
+
+# What a cache does not depend on. Whatever else is on the command line may change what is in it.
+INDIFFERENT = frozenset({"--model", "--host", "--port", "--slot-save-path", "--threads", "--alias", "--batch-size"})
 
 
 class EngineModel(msgspec.Struct, frozen=True):
@@ -42,10 +49,17 @@ class CannotStart(Exception):
 class Launcher:
     """Asks ``--help`` once. *environment* is the gateway's own, of which an engine gets what concerns it."""
 
-    def __init__(self, engines: Engines, environment: Mapping[str, str], log: logging.Logger) -> None:
+    def __init__(
+        self,
+        engines: Engines,
+        environment: Mapping[str, str],
+        log: logging.Logger,
+        keeper: Keeper = KeepsNothing(),  # noqa: B008  # it has no state
+    ) -> None:
         self._engines = engines
         self._environment = environment
         self._log = log
+        self._keeper = keeper
         self._help: dict[Path, str] = {}
 
     async def command(self, model: EngineModel, taken_ports: Collection[int]) -> Command:
@@ -56,7 +70,7 @@ class Launcher:
         if lacking := [part.name for part in store.parts(model.file) if not part.exists()]:
             raise CannotStart(f"{', '.join(lacking)} is not in {model.file.parent}")
         try:
-            facts = await asyncio.to_thread(store.facts_of, model.file)
+            facts, marks = await asyncio.to_thread(_looked_at, model.file, program)
         except GgufError as error:
             raise CannotStart(f"{model.file} cannot be read as a GGUF file: {error}") from error
         except OSError as error:
@@ -72,8 +86,11 @@ class Launcher:
             threads=machine.threads,
             args=(*self._engines.args, *model.args),
             projector=str(projector) if projector is not None else None,
+            slot_path=self._keeper.slot_path(model.name) if facts.generates else None,
         )
         words = (str(program), *flags(help_text, machine.board, facts, settings))
+        if settings.slot_path in words:  # else the build cannot, or the user keeps them elsewhere
+            self._keeper.starts(model.name, identity(help_text, words, marks), pins(words))
         return Command(words, environment, port)
 
     def _program(self) -> Path:
@@ -110,6 +127,40 @@ class Launcher:
             raise CannotStart(f"{program} is no llama-server: `--help` {process.how_it_ended(status)} and said: {said}")
         self._help[program] = text
         return text
+
+
+def identity(help_text: str, words: Sequence[str], marks: Sequence[str]) -> str:
+    """Of what decides about the content of a cache: the build, its flags, and *marks* of program and model."""
+    told = hashlib.sha256()
+    rest = iter(words[1:])
+    for word in rest:
+        if word in INDIFFERENT:
+            next(rest, None)
+        else:
+            told.update(word.encode() + b"\0")
+    for text in (help_text, *marks):
+        told.update(text.encode() + b"\0")
+    return told.hexdigest()
+
+
+def pins(words: Sequence[str]) -> bool:
+    """Not where llama-server moves prompts between its slots by itself: what was sent to a slot may be in another."""
+    for option, value in itertools.pairwise(words):
+        if option in ("--cache-ram", "-cram"):
+            return value == "0"
+    return True
+
+
+def _looked_at(file: Path, program: Path) -> tuple[Facts, list[str]]:
+    """What the model is, and marks that change when it, or the program, does."""
+    found = store.facts_of(file)
+    with file.open("rb") as opened:
+        marks = [hashlib.sha256(opened.read(HEAD_BYTES)).hexdigest()]
+    projector = store.projector(file)
+    for one in (program, *store.parts(file), *([projector] if projector is not None else [])):
+        state = one.stat()
+        marks.append(f"{state.st_size} {state.st_mtime_ns}")
+    return found, marks
 
 
 def free_port(taken: Collection[int]) -> int:
