@@ -29,12 +29,16 @@ class Refusal(Part, frozen=True, kw_only=True):
 
 
 class Image(Part, frozen=True, kw_only=True):
-    """Either *data*, in base64, with its *media_type* (``image/png``), or a *url*. *detail* is OpenAI's."""
+    """Either *data*, in base64, with its *media_type* (``image/png``), or a *url*. *detail* is OpenAI's.
+
+    *id* is a file's, as a provider named it: nobody else has that file.
+    """
 
     media_type: str | None = None
     data: str | None = None
     url: str | None = None
     detail: str | None = None
+    id: str | None = None
 
 
 class File(Part, frozen=True, kw_only=True):
@@ -139,7 +143,9 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is None was not said, and the upstream's own default holds.
 
     *keep_alive* is seconds that the model shall stay loaded, negative for ever. *usage_in_stream* is OpenAI's wish.
-    *extras* holds the fields that no other dialect knows: top-level name -> JSON text.
+    *extras* holds the fields that no other dialect knows: name -> JSON text; of a field further in, its whole path.
+    *origin* is the dialect that they are of. *vital* are the paths of those without which the answer would be another:
+    only that dialect can be asked.
     """
 
     model: str
@@ -168,3 +174,5 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
     keep_alive: float | None = None
     extras: Mapping[str, bytes] = {}
+    origin: str | None = None
+    vital: tuple[str, ...] = ()

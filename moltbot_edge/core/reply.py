@@ -76,11 +76,15 @@ class LogProbs(msgspec.Struct, frozen=True):
 
 
 class UsageSaid(msgspec.Struct, frozen=True):
-    """May come more than once; the last holds. *reasoning_tokens* are part of its output's."""
+    """May come more than once; the last holds. *reasoning_tokens* are part of its output's.
+
+    *cache_write_tokens* are part of its input's: what a provider bills for keeping.
+    """
 
     usage: Usage
     reasoning_tokens: int | None = None
     timings: Timings | None = None
+    cache_write_tokens: int | None = None
 
 
 class Finished(msgspec.Struct, frozen=True):
