@@ -1,4 +1,4 @@
-"""What a request says before its messages: model, stream, session. The messages stay undecoded.
+"""What a request says before its messages: model, stream, session, fallbacks. The messages stay undecoded.
 
 msgspec checks that the body is JSON while it skips what is not named here, so a malformed body
 is found at this point and nowhere later.
@@ -19,17 +19,30 @@ Body = bytes | bytearray | memoryview  # a piece of one on its way out
 
 
 class Head(msgspec.Struct, frozen=True):
+    """*fallbacks* are models to ask when *model* fails, in order. *ours*: the body has fields that are for us alone."""
+
     model: str
     stream: bool = False
     session: str | None = None
+    fallbacks: tuple[str, ...] = ()
+    ours: bool = False
+
+
+MOST_FALLBACKS = 8  # as many again are a mistake, and each may cost a caller a timeout
+OURS = frozenset({"session", "fallbacks", "models"})  # an upstream may refuse a field that it does not know
 
 
 class _Wire(msgspec.Struct):
-    """``stream: null`` and ``session: null`` are what some clients send for "not asked for"."""
+    """``stream: null`` and ``session: null`` are what some clients send for "not asked for".
 
-    model: str
+    *models* is OpenRouter's spelling of fallbacks, where the first may be the model itself.
+    """
+
+    model: str | None = None
     stream: bool | None = None
     session: str | None = None
+    fallbacks: list[str] | None = None
+    models: list[str] | None = None
 
 
 _decode = msgspec.json.Decoder(_Wire).decode
@@ -44,22 +57,38 @@ def read_head(body: bytes | bytearray) -> Head:
         raise InvalidRequest(f"the request body is not right: {error}", param=_field(str(error))) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"the request body is not JSON: {error}") from error
-    if not wire.model:
+    if wire.session is None and wire.fallbacks is None and wire.models is None:
+        return Head(_checked(wire.model), bool(wire.stream))
+    others = [*(wire.models or ()), *(wire.fallbacks or ())]
+    model = _checked(wire.model or (others.pop(0) if others else None))
+    if len(others) > MOST_FALLBACKS:
+        field = "models" if wire.models else "fallbacks"
+        raise InvalidRequest(f"the field `{field}` names more than {MOST_FALLBACKS} models", param=field)
+    fallbacks = tuple(dict.fromkeys(_checked(name) for name in others if name != model))
+    return Head(model, bool(wire.stream), wire.session, fallbacks, True)
+
+
+def _checked(model: str | None) -> str:
+    if model is None:
+        raise InvalidRequest("the request body is not right: Object missing required field `model`", param="model")
+    if not model:
         raise InvalidRequest("the field `model` is empty; GET /v1/models lists what there is", param="model")
-    if len(wire.model) > MODEL_CHARS:  # an error would say it again, several times as long
+    if len(model) > MODEL_CHARS:  # an error would say it again, several times as long
         raise InvalidRequest(f"the field `model` is longer than {MODEL_CHARS} characters", param="model")
-    return Head(wire.model, bool(wire.stream), wire.session)
+    return model
 
 
-def with_model(body: bytes | bytearray, wanted: str, found: str) -> list[Body]:
-    """The same body with *wanted* in place of the top-level model *found*, as pieces to be sent in order.
+def with_model(body: bytes | bytearray, wanted: str, head: Head) -> list[Body]:
+    """The same body with *wanted* in place of the top-level model of its *head*, as pieces to be sent in order.
 
     Every other byte stays as it is where ``"model"`` stands in the body once. Where it may stand again (a tool's
     schema has such a field, a key is spelt with escapes, a caller says it twice) the top level is written anew,
     each key once and its value byte for byte: what was checked against a key's models is what the upstream reads.
+    So it is where fields for us are to be left out.
     """
+    found = head.model
     # Inside a JSON string the quotes would be escaped, so this is a key or a value. \\u006x are its letters.
-    if body.count(b'"model"') == 1 and b"\\u006" not in body:
+    if not head.ours and body.count(b'"model"') == 1 and b"\\u006" not in body:
         if wanted == found:
             return [body]
         place = re.search(rb'"model"\s*:\s*(' + re.escape(msgspec.json.encode(found)) + rb")", body)
@@ -67,6 +96,8 @@ def with_model(body: bytes | bytearray, wanted: str, found: str) -> list[Body]:
             view = memoryview(body)
             return [view[: place.start(1)], msgspec.json.encode(wanted), view[place.end(1) :]]
     fields = _decode_fields(body)
+    if head.ours:
+        fields = {name: value for name, value in fields.items() if name not in OURS}
     fields["model"] = msgspec.Raw(msgspec.json.encode(wanted))
     return [msgspec.json.encode(fields)]
 

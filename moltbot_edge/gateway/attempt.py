@@ -128,7 +128,7 @@ class Attempts:
     async def _send(self, asked: Asked, attempt: _Attempt, output: Output, lease: Lease | None) -> None:
         request, deployment, lesson = asked.request, attempt.deployment, asked.lesson
         path = request.dialect.paths[request.path]
-        body: Sequence[Body] = with_model(request.body, deployment.model, request.head.model)
+        body: Sequence[Body] = with_model(request.body, deployment.model, request.head)
         at = None
         if lease is not None:
             at = Address(*lease.address)

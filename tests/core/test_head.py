@@ -38,7 +38,7 @@ def bodies(draw: st.DrawFn) -> tuple[bytes, dict[str, Any]]:
 
 def test_the_head_is_read_and_the_rest_left_alone() -> None:
     body = b'{"messages":[{"role":"user","content":"hi"}],"model":"small","stream":true,"session":"s1","seed":1}'
-    assert read_head(body) == Head("small", stream=True, session="s1")
+    assert read_head(body) == Head("small", stream=True, session="s1", ours=True)
 
 
 def test_null_means_not_asked_for() -> None:
@@ -75,14 +75,14 @@ def test_only_the_model_changes(body: tuple[bytes, dict[str, Any]], wanted: str)
     text, request = body
     found = read_head(text).model
     assert found == request["model"]
-    assert json.loads(sent(with_model(text, wanted, found))) == {**request, "model": wanted}
+    assert json.loads(sent(with_model(text, wanted, Head(found)))) == {**request, "model": wanted}
 
 
 @given(bodies(), NAMES)
 def test_a_bytearray_changes_as_bytes_do(body: tuple[bytes, dict[str, Any]], wanted: str) -> None:
     text, request = body
-    same = sent(with_model(text, wanted, request["model"]))
-    assert sent(with_model(bytearray(text), wanted, request["model"])) == same
+    same = sent(with_model(text, wanted, Head(request["model"])))
+    assert sent(with_model(bytearray(text), wanted, Head(request["model"]))) == same
 
 
 @pytest.mark.parametrize("colon", [":", ": ", " :\n\t"])
@@ -92,24 +92,24 @@ def test_where_the_name_stands_once_every_other_byte_stays(colon: str) -> None:
     )
     after = ' , "big":12345678901234567890123, "u":"\\u00e9é" }\r\n'
     body = (before + '"chat"' + after).encode()
-    assert sent(with_model(body, "qwen3:4b", "chat")) == (before + '"qwen3:4b"' + after).encode()
+    assert sent(with_model(body, "qwen3:4b", Head("chat"))) == (before + '"qwen3:4b"' + after).encode()
 
 
 def test_a_name_that_is_right_already_costs_no_copy() -> None:
     body = b'{"model":"chat"}'
-    assert with_model(body, "chat", "chat") == [body]
-    assert with_model(body, "chat", "chat")[0] is body
+    assert with_model(body, "chat", Head("chat")) == [body]
+    assert with_model(body, "chat", Head("chat"))[0] is body
 
 
 def test_a_large_body_is_not_copied_to_change_the_name() -> None:
     body = bytearray(b'{"messages":"' + b"x" * 100_000 + b'","model":"chat"}')
-    pieces = with_model(body, "qwen3:4b", "chat")
+    pieces = with_model(body, "qwen3:4b", Head("chat"))
     assert sum(len(piece) for piece in pieces if not isinstance(piece, memoryview)) == len('"qwen3:4b"')
 
 
 def test_a_tool_with_a_model_field_of_the_same_name_keeps_it() -> None:
     body = b'{"tools":[{"model":"chat", "n":1.10}],"model":"chat","seed":1e3}'
-    changed = sent(with_model(body, "qwen3:4b", "chat"))
+    changed = sent(with_model(body, "qwen3:4b", Head("chat")))
     assert json.loads(changed) == {"tools": [{"model": "chat", "n": 1.1}], "model": "qwen3:4b", "seed": 1000.0}
     assert b'{"model":"chat", "n":1.10}' in changed
     assert b"1e3" in changed
@@ -119,7 +119,7 @@ def test_a_name_written_with_escapes_is_changed_too() -> None:
     body = b'{"model":"Qwen\\/Qwen3 caf\\u00e9"}'
     found = read_head(body).model
     assert found == "Qwen/Qwen3 café"
-    assert json.loads(sent(with_model(body, "up", found))) == {"model": "up"}
+    assert json.loads(sent(with_model(body, "up", Head(found)))) == {"model": "up"}
 
 
 @pytest.mark.parametrize(
@@ -134,12 +134,39 @@ def test_a_name_written_with_escapes_is_changed_too() -> None:
 @pytest.mark.parametrize("wanted", ["chat", "qwen3:4b"])
 def test_a_model_said_twice_or_in_escapes_goes_out_once(text: bytes, wanted: str) -> None:
     assert read_head(text).model == "chat"
-    out = sent(with_model(text, wanted, "chat"))
+    out = sent(with_model(text, wanted, Head("chat")))
     pairs: list[tuple[str, Any]] = json.loads(out, object_pairs_hook=lambda pairs: pairs)
     assert [value for key, value in pairs if key == "model"] == [wanted]
 
 
 @pytest.mark.parametrize("body", [b'{"model": "a", "messages": []} \n', b'{"messages": [], "model": "a"}'])
 def test_a_slot_is_added_to_what_leaves(body: bytes) -> None:
-    pieces = with_slot(with_model(body, "wanted", "a"), 3)
+    pieces = with_slot(with_model(body, "wanted", Head("a")), 3)
     assert json.loads(sent(pieces)) == {"model": "wanted", "messages": [], "id_slot": 3}
+
+
+def test_what_to_ask_for_when_the_model_fails_is_said_in_two_spellings() -> None:
+    assert read_head(b'{"model": "a", "fallbacks": ["b", "c", "b"]}').fallbacks == ("b", "c")
+    routed = read_head(b'{"models": ["a", "b"]}')  # the model may stand among them
+    assert (routed.model, routed.fallbacks) == ("a", ("b",))
+    assert read_head(b'{"model": "a", "models": ["a", "b"]}').fallbacks == ("b",)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"model": "a", "fallbacks": "b"}, "fallbacks"),
+        ({"model": "a", "fallbacks": [""]}, "model"),
+        ({"model": "a", "models": ["b"] * 3 + [str(number) for number in range(9)]}, "models"),
+        ({"fallbacks": []}, "model"),
+    ],
+)
+def test_fallbacks_that_are_none_are_refused(body: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read_head(json.dumps(body).encode())
+    assert caught.value.param == field
+
+
+def test_fields_that_are_for_us_do_not_leave() -> None:
+    body = b'{"session": "s", "model": "a", "models": ["b"], "fallbacks": ["c"], "n": {"fallbacks": 1}}'
+    assert json.loads(sent(with_model(body, "up", read_head(body)))) == {"model": "up", "n": {"fallbacks": 1}}
