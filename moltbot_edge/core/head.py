@@ -70,7 +70,7 @@ def read_head(body: bytes | bytearray) -> Head:
 
 def _checked(model: str | None) -> str:
     if model is None:
-        raise InvalidRequest("the request body is not right: Object missing required field `model`", param="model")
+        raise InvalidRequest("the field `model` is missing: expected a `str`; GET /v1/models lists what there is", param="model")
     if not model:
         raise InvalidRequest("the field `model` is empty; GET /v1/models lists what there is", param="model")
     if len(model) > MODEL_CHARS:  # an error would say it again, several times as long
