@@ -28,6 +28,7 @@ class Head(msgspec.Struct, frozen=True):
     ours: bool = False
 
 
+LISTED = "GET /v1/models lists what there is"
 MOST_FALLBACKS = 8  # as many again are a mistake, and each may cost a caller a timeout
 OURS = frozenset({"session", "fallbacks", "models"})  # an upstream may refuse a field that it does not know
 
@@ -70,9 +71,9 @@ def read_head(body: bytes | bytearray) -> Head:
 
 def _checked(model: str | None) -> str:
     if model is None:
-        raise InvalidRequest("the field `model` is missing: expected a `str`; GET /v1/models lists what there is", param="model")
+        raise InvalidRequest(f"the field `model` is missing: expected a `str`; {LISTED}", param="model")
     if not model:
-        raise InvalidRequest("the field `model` is empty; GET /v1/models lists what there is", param="model")
+        raise InvalidRequest(f"the field `model` is empty; {LISTED}", param="model")
     if len(model) > MODEL_CHARS:  # an error would say it again, several times as long
         raise InvalidRequest(f"the field `model` is longer than {MODEL_CHARS} characters", param="model")
     return model
