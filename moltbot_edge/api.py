@@ -28,7 +28,20 @@ from msgspec import Meta, Struct, field
 
 from moltbot_edge.core import sse
 from moltbot_edge.core.catalog import Deployment, Upstream
-from moltbot_edge.core.dialect import Dialect, ReplyObserver, ReplyReader
+from moltbot_edge.core.dialect import (
+    EVENT_STREAM,
+    NDJSON,
+    ChatCodec,
+    Dialect,
+    EmbedCodec,
+    EventReader,
+    EventWriter,
+    Operation,
+    Outgoing,
+    ReplyHead,
+    ReplyObserver,
+    ReplyReader,
+)
 from moltbot_edge.core.errors import (
     BodyTooLarge,
     CallerError,
@@ -53,6 +66,7 @@ from moltbot_edge.core.errors import (
 )
 from moltbot_edge.core.events import Outcome, Timings, Usage
 from moltbot_edge.core.experience import Tally
+from moltbot_edge.core.head import Head, read_head
 from moltbot_edge.core.prompt import Prompt
 from moltbot_edge.core.routing import Candidate, Choice, Policy, RouteQuery
 from moltbot_edge.core.scoreboard import Standing
@@ -61,25 +75,35 @@ from moltbot_edge.core.verdict import Impression
 from moltbot_edge.kernel.marks import mark
 
 __all__ = [
+    "EVENT_STREAM",
+    "NDJSON",
     "BodyTooLarge",
     "CallerError",
     "Candidate",
+    "ChatCodec",
     "Choice",
     "ClosedUnanswered",
     "Deployment",
     "Dialect",
+    "EmbedCodec",
     "EngineFailed",
+    "EventReader",
+    "EventWriter",
     "Forbidden",
     "GatewayError",
+    "Head",
     "Impression",
     "InvalidReply",
     "InvalidRequest",
     "Meta",
     "MethodNotAllowed",
+    "Operation",
     "Outcome",
+    "Outgoing",
     "Overloaded",
     "Policy",
     "Prompt",
+    "ReplyHead",
     "ReplyObserver",
     "ReplyReader",
     "RequestTimeout",
@@ -103,6 +127,7 @@ __all__ = [
     "dialect",
     "field",
     "policy",
+    "read_head",
     "sse",
 ]
 

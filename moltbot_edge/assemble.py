@@ -22,7 +22,9 @@ from moltbot_edge.config.schema import Config, Limits
 from moltbot_edge.core.catalog import Catalog
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.routing import Policy
+from moltbot_edge.dialects.paths import PATHS
 from moltbot_edge.gateway.attempt import Attempts, ExchangeLimits
+from moltbot_edge.gateway.dialects import Dialects
 from moltbot_edge.gateway.exchange import Exchange
 from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.keeping import Keeping
@@ -123,13 +125,9 @@ def assemble(
     catalog = catalog_of(config, found_models(stores), stores)
     metrics = Metrics()
     ticker = Ticker()
-    dialects: dict[str, Dialect] = {
-        name: registry.build("dialect", name)
-        for name in {one.upstream.dialect for route in catalog.routes.values() for one in route.deployments}
-        | {"openai-chat"}
-    }
-    by_path = {path: dialect for dialect in dialects.values() for path in dialect.paths}
-    upstreams = Upstreams(dialects, _wire_limits(config.limits), ticker, Names(), Certificates(environment))
+    dialects = _dialects(catalog, registry)
+    openai = dialects.named("openai-chat")
+    upstreams = Upstreams(dialects.named, _wire_limits(config.limits), ticker, Names(), Certificates(environment))
     supervisor = Supervisor(
         config.engines,
         {
@@ -194,7 +192,7 @@ def assemble(
         ticker.stop()
 
     app = App(
-        ChatEndpoint(by_path, auth, exchange, budget, metrics, limits.body_bytes),
+        ChatEndpoint(dialects, auth, exchange, budget, metrics, limits.body_bytes),
         ModelsEndpoint(catalog, auth, int(time.time())),
         StatusEndpoints(
             catalog,
@@ -205,13 +203,11 @@ def assemble(
             supervisor.states,
             lambda: len(callers.connections),
         ),
-        functools.partial(_management, auth, experience, dialects["openai-chat"]),
-        dialects["openai-chat"],
+        functools.partial(_management, auth, experience, openai),
+        openai,
     )
     buffer = memoryview(bytearray(READ_BYTES))
-    settings = ConnectionSettings(
-        ticker, buffer, buffer[:FIRST_READ_BYTES], limits.head_s, limits.callers, dialects["openai-chat"]
-    )
+    settings = ConnectionSettings(ticker, buffer, buffer[:FIRST_READ_BYTES], limits.head_s, limits.callers, openai)
     listener = Listener(app, callers, functools.partial(Connection, settings, app, callers), lifespan, GRACE_S)
     return Gateway(config, catalog, stores, listener, on_started)
 
@@ -221,6 +217,18 @@ def _management(auth: Auth, experience: Experience, dialect: Dialect) -> Asgi:
     from moltbot_edge.server.management import management
 
     return management(FeedbackEndpoint(auth, experience), dialect)
+
+
+def _dialects(catalog: Catalog, registry: Registry) -> Dialects:
+    """Of the built-in ones, those that an upstream speaks are made now, the others when a caller speaks them."""
+    plugged = {name: registry.build("dialect", name) for name in registry.plugged("dialect")}
+    at = {path: name for name in registry.names("dialect") if name not in plugged for path in PATHS.get(name, ())}
+    at |= {path: name for name, dialect in plugged.items() for path in dialect.paths}
+    dialects = Dialects(at, lambda name: plugged.get(name) or registry.build("dialect", name))
+    for route in catalog.routes.values():
+        for deployment in route.deployments:
+            dialects.named(deployment.upstream.dialect)
+    return dialects
 
 
 def _count_engine(metrics: Metrics, change: Change) -> None:

@@ -9,5 +9,6 @@ scoreboard  outcomes folded into what is known of a deployment
 routing     who may answer, and the policy's seam
 dialect     a wire format's seam
 chat        what a request asks, in no dialect; reply, what comes back, event by event
+embedding   texts -> vectors, in no dialect
 lease       what a request and an engine of this board say to each other
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -10,12 +11,17 @@ import msgspec
 
 from moltbot_edge.core.errors import GatewayError
 from moltbot_edge.core.events import Timings, Usage
+from moltbot_edge.core.head import Head, read_head
 from moltbot_edge.core.prompt import Prompt
 from moltbot_edge.core.verdict import Impression
 
 if TYPE_CHECKING:  # translation alone needs them
     from moltbot_edge.core.chat import ChatRequest
+    from moltbot_edge.core.embedding import Embedded, EmbedRequest
     from moltbot_edge.core.reply import Event
+
+EVENT_STREAM = "text/event-stream; charset=utf-8"
+NDJSON = "application/x-ndjson"
 
 
 class ReplyReader(Protocol):
@@ -114,6 +120,22 @@ class ChatCodec(Protocol):
         ...
 
 
+class EmbedCodec(Protocol):
+    """As `ChatCodec`, for texts -> vectors."""
+
+    def read_request(self, path: str, body: bytes | bytearray) -> EmbedRequest: ...
+
+    def write_request(self, request: EmbedRequest) -> Outgoing: ...
+
+    def read_reply(self, body: bytes) -> Embedded:
+        """Raises `InvalidReply`."""
+        ...
+
+    def write_reply(self, reply: Embedded, request: EmbedRequest, head: ReplyHead, path: str) -> bytes:
+        """*request* was read by this codec at *path*."""
+        ...
+
+
 class Operation(StrEnum):
     """What a path is for, where another dialect has it too. Any other passes only where the dialect is the same."""
 
@@ -123,31 +145,59 @@ class Operation(StrEnum):
 
 
 class Dialect(Protocol):
-    """*paths* maps the path that callers use to the path below an upstream's base URL."""
+    """*paths* maps the path that callers use to the path below an upstream's base URL, *operations* to what it is for.
+
+    A plug-in's class inherits from this one: what has a body here is what a dialect does that is never translated.
+    """
 
     name: str
     paths: Mapping[str, str]
+    operations: Mapping[str, Operation] = {}
+    stream_type: str = EVENT_STREAM  # or `NDJSON`: a line is an event
 
+    def head(self, path: str, content_type: bytes, body: bytes | bytearray) -> Head:
+        """Raises `InvalidRequest` that names the field at fault. Called for every request."""
+        return read_head(body)
+
+    @abstractmethod
     def credentials(self, api_key: str) -> tuple[str, str]:
         """The header that carries an upstream's key."""
         ...
 
+    @abstractmethod
     def prompt(self, body: bytes | bytearray) -> Prompt:
         """What *body* asks. It is JSON; one that is no request of this dialect asks nothing."""
         ...
 
+    @abstractmethod
     def reader(self, streamed: bool) -> ReplyReader: ...
 
+    @abstractmethod
     def observer(self, streamed: bool) -> ReplyObserver: ...
 
+    @abstractmethod
     def error(self, error: GatewayError) -> bytes:
         """The error object of a whole reply."""
         ...
 
+    @abstractmethod
     def error_event(self, error: GatewayError) -> bytes:
         """What ends a stream that has begun, the stream's own last words included."""
         ...
 
+    @abstractmethod
     def ping(self) -> bytes:
         """What keeps a silent stream's connection open and no client takes for content."""
         ...
+
+    def codec(self) -> ChatCodec:
+        """Imports what it needs: a relay needs none of it. Asked for only where a path's operation is `CHAT`."""
+        raise TypeError(f"{self.name} is not translated")
+
+    def embed_codec(self) -> EmbedCodec:
+        """As `codec`, where a path's operation is `EMBED`."""
+        raise TypeError(f"{self.name} has no embeddings to translate")
+
+    def count_reply(self, tokens: int) -> bytes:
+        """A whole reply to a request whose operation is `COUNT`, and that the gateway counted."""
+        raise TypeError(f"{self.name} does not count tokens")

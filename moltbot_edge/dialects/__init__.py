@@ -1,5 +1,6 @@
 """Wire formats, each one file of pure functions behind `core.dialect.Dialect`.
 
+paths          where the callers of each come: all that is imported before the first of them does
 openai_chat    /v1/chat/completions and its neighbours: completions, embeddings, rerank
 openai_prompt  what such a request asks
 openai_reply   what the form of such a reply shows

@@ -6,13 +6,13 @@ Source: OpenAI's API reference; ``timings`` and rerank as ``llama-server`` has t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 
 import msgspec
 
-from moltbot_edge.api import GatewayError, Prompt, ReplyObserver, ReplyReader, Timings, Usage, dialect
+from moltbot_edge.api import Dialect, GatewayError, Prompt, ReplyObserver, ReplyReader, Timings, Usage, dialect
 from moltbot_edge.core import sse
 from moltbot_edge.dialects import openai_prompt, openai_reply
+from moltbot_edge.dialects.paths import PATHS
 
 HELD_HEAD_BYTES = 4 * 1024  # llama-server's embeddings say their usage before the vectors
 HELD_TAIL_BYTES = 64 * 1024  # everyone else's usage comes last
@@ -20,13 +20,6 @@ HELD_TAIL_BYTES = 64 * 1024  # everyone else's usage comes last
 # What nobody counts or measures is not believed: sums are made of it, and routes.
 MOST_TOKENS = 10**9
 LEAST_RATE, MOST_RATE = 1e-3, 1e7  # tokens a second
-
-PATHS: Mapping[str, str] = {
-    "/v1/chat/completions": "/chat/completions",
-    "/v1/completions": "/completions",
-    "/v1/embeddings": "/embeddings",
-    "/v1/rerank": "/rerank",
-}
 
 
 class _Details(msgspec.Struct):
@@ -169,9 +162,9 @@ def _last_object(piece: bytes, key: str) -> object | None:
 
 
 @dialect("openai-chat")
-class OpenAIChat:
+class OpenAIChat(Dialect):
     name = "openai-chat"
-    paths = PATHS
+    paths = PATHS["openai-chat"]
 
     def credentials(self, api_key: str) -> tuple[str, str]:
         return "Authorization", f"Bearer {api_key}"

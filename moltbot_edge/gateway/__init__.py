@@ -7,5 +7,6 @@ standings   what is known of all deployments
 experience  what became of choices, for policies that learn; keeping, in a file
 relay       the same dialect on both sides and nobody looks inside: bytes pass
 output      the caller's side: begun once, kept open with pings, ended cleanly
+dialects    which one is spoken at a path, each made at its first use
 caller      what the gateway needs of a server
 """

@@ -38,6 +38,7 @@ class Caller(Protocol):
 
 class Request(msgspec.Struct):
     """What a caller asks. *forwarded* are header lines for the upstream, each with its CRLF; *key* is whose key it is.
+    *form* is the type of a body in parts, its boundary included; empty where the body is JSON.
 
     The body is let go once no other upstream will need it: `drop_body`.
     """
@@ -49,6 +50,7 @@ class Request(msgspec.Struct):
     forwarded: bytes = b""
     on_drop: Callable[[], None] | None = None
     key: str = ""
+    form: bytes = b""
     _prompt: Prompt | None = None
 
     def prompt(self) -> Prompt:

@@ -110,6 +110,10 @@ class Registry:
         own = {name for its_kind, name in self._plugins if its_kind == kind}
         return sorted(own.union(self._builtins.get(kind, ())))
 
+    def plugged(self, kind: str) -> list[str]:
+        """The names of *kind* that are not, or no longer, a built-in's."""
+        return [name for its_kind, name in self._plugins if its_kind == kind]
+
     def find(self, kind: str, name: str) -> Plugin:
         """Imports the module of a built-in. Raises `UnknownPlugin`, whose message lists what there is."""
         _known_kind(kind)
@@ -135,13 +139,15 @@ class Registry:
         """
         plugin = self.find(kind, name)
         target = plugin.target
+        # Found here, at the start, and not at a request.
+        if unmade := sorted(getattr(target, "__abstractmethods__", ())):
+            raise PluginError(f"{_named(plugin)} is no {kind}: it has no {', '.join(unmade)}")
         if isinstance(target, type) and issubclass(target, msgspec.Struct):
             built: Any = _with_options(plugin, target, options)
         elif options:
             raise WrongOptions(f"{_named(plugin)} takes no options; found: {', '.join(options)}", next(iter(options)))
         else:
             built = target() if isinstance(target, type) else target
-        # Found here, at the start, and not at a request.
         lacking = [member for member in members(kind) if not hasattr(built, member)]
         if lacking:
             raise PluginError(f"{_named(plugin)} is no {kind}: it has no {', '.join(lacking)}")

@@ -33,7 +33,7 @@ class App:
         self._chat = chat
         self._management = management
         self._managed: Asgi | None = None
-        self._chat_paths = frozenset(chat.dialects)
+        self._chat_paths = chat.paths
         self._told: dict[str, Tell] = {
             "/health": status.health,
             "/ready": status.ready,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.errors import BodyTooLarge, GatewayError, MethodNotAllowed
-from moltbot_edge.core.head import read_head
 from moltbot_edge.gateway.caller import Request
+from moltbot_edge.gateway.dialects import Dialects
 from moltbot_edge.gateway.exchange import Exchange
 from moltbot_edge.gateway.output import write_error
 from moltbot_edge.metrics.catalogue import Metrics
@@ -21,18 +18,17 @@ FORWARDED = frozenset({b"x-request-id", b"traceparent", b"tracestate", b"openai-
 
 
 class ChatEndpoint:
-    """*dialects* are by the path that callers use."""
-
     def __init__(
         self,
-        dialects: Mapping[str, Dialect],
+        dialects: Dialects,
         auth: Auth,
         exchange: Exchange,
         budget: BodyBudget,
         metrics: Metrics,
         body_bytes: int,
     ) -> None:
-        self.dialects = dialects
+        self.paths = dialects.paths
+        self._dialect_at = dialects.at
         self._auth = auth
         self._exchange = exchange
         self._budget = budget
@@ -41,18 +37,20 @@ class ChatEndpoint:
 
     async def __call__(self, scope: Scope) -> None:
         call: Call = scope["extensions"][EXTENSION]
-        dialect = self.dialects[scope["path"]]
+        path = scope["path"]
+        dialect = self._dialect_at(path)
         held = _Held(self._budget)
         try:
             if scope["method"] != "POST":
-                raise MethodNotAllowed(f"{scope['path']} takes POST, not {scope['method']}")
+                raise MethodNotAllowed(f"{path} takes POST, not {scope['method']}")
             holder = self._auth.holder(scope["headers"])
             length = call.content_length
             if call.body_complete and length is not None and length <= self._body_bytes and held.took(length):
                 body: bytes | bytearray = call.body_so_far()  # nearly every request: it came in one read with its head
             else:
                 body = await self._body(call, held)
-            head = read_head(body)
+            forwarded, content_type = _passed_on(scope)
+            head = dialect.head(path, content_type, body)
             holder.check_may_use(head.model)
         except GatewayError as error:
             held.give()
@@ -63,7 +61,8 @@ class ChatEndpoint:
             held.give()
             self._metrics.callers_gone.cell("body").add()
             raise
-        request = Request(dialect, scope["path"], head, body, _forwarded(scope), held.give, holder.name)
+        form = content_type if content_type.startswith(b"multipart/") else b""
+        request = Request(dialect, path, head, body, forwarded, held.give, holder.name, form)
         del body  # the request's alone, so that dropping it frees it
         await self._exchange.answer(request, call)
 
@@ -109,5 +108,12 @@ class _Held:
             self._budget.give(size)
 
 
-def _forwarded(scope: Scope) -> bytes:
-    return b"".join([b"%b: %b\r\n" % pair for pair in scope["headers"] if pair[0] in FORWARDED])
+def _passed_on(scope: Scope) -> tuple[bytes, bytes]:
+    """The header lines for the upstream, and the body's type."""
+    forwarded, content_type = b"", b""
+    for pair in scope["headers"]:
+        if pair[0] in FORWARDED:
+            forwarded += b"%b: %b\r\n" % pair
+        elif pair[0] == b"content-type":
+            content_type = pair[1]
+    return forwarded, content_type

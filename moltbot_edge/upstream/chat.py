@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from moltbot_edge.api import (
     Deployment,
@@ -31,18 +31,18 @@ _SECONDS = re.compile(rb"\d{1,9}")  # more are no time to come back
 class Upstreams:
     """The pools, one to an upstream, its scheme and what it is trusted by, made at the first request.
 
-    *dialects* are by name.
+    *dialect* gives one by its name.
     """
 
     def __init__(
         self,
-        dialects: Mapping[str, Dialect],
+        dialect: Callable[[str], Dialect],
         limits: WireLimits,
         ticker: Ticker,
         names: Names,
         certificates: Certificates,
     ) -> None:
-        self._dialects = dialects
+        self._dialect = dialect
         self._limits = limits
         self._ticker = ticker
         self._names = names
@@ -96,7 +96,7 @@ class Upstreams:
             "Accept-Encoding: identity",  # what is compressed cannot be counted in passing
         ]
         if upstream.api_key is not None:
-            lines.append("{}: {}".format(*self._dialects[upstream.dialect].credentials(upstream.api_key)))
+            lines.append("{}: {}".format(*self._dialect(upstream.dialect).credentials(upstream.api_key)))
         lines += [f"{name}: {value}" for name, value in upstream.headers]
         head = "".join(f"{line}\r\n" for line in lines).encode("latin-1")
         self._heads[deployment.name, path] = head

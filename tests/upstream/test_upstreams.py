@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 @contextmanager
 def upstreams() -> Iterator[Upstreams]:
     ticker = Ticker()
-    made = Upstreams({"openai-chat": OpenAIChat()}, LIMITS, ticker, Names(), Certificates({}))
+    made = Upstreams(lambda name: OpenAIChat(), LIMITS, ticker, Names(), Certificates({}))
     try:
         yield made
     finally:
