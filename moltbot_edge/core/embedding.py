@@ -1,4 +1,8 @@
-"""The canonical embeddings: texts -> vectors, as values. Not a wire format."""
+"""The canonical embeddings: texts, and the vectors that a reply has for them. As `chat` and `reply`, for a simpler task.
+
+A vector stays the JSON text that it came as: nobody here calculates with it, and a number that is read and written
+again may not be the same text.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +10,29 @@ from collections.abc import Mapping
 
 import msgspec
 
-from moltbot_edge.core.events import Timings, Usage
-
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """*inputs* are texts, or the tokens of each. *base64* is OpenAI's wish for the vectors' form.
+    """What is None was not said. *inputs* are in order, and so are a reply's vectors.
 
-    *keep_alive* and *extras* are as `core.chat.ChatRequest` has them.
+    *truncate* says what becomes of a text that is too long: its beginning is taken, or the request refused. *base64*
+    is how the caller wants its vectors. *extras*, *origin* and *vital* are as in `core.chat.ChatRequest`.
     """
 
     model: str
-    inputs: tuple[str | tuple[int, ...], ...]
+    inputs: tuple[str, ...]
     dimensions: int | None = None
-    base64: bool = False
     truncate: bool | None = None
-    user: str | None = None
+    base64: bool = False
     keep_alive: float | None = None
+    user: str | None = None
     extras: Mapping[str, bytes] = {}
+    origin: str | None = None
+    vital: tuple[str, ...] = ()
 
 
-class Embedded(msgspec.Struct, frozen=True, kw_only=True):
-    """A vector for each input, in their order."""
+class Embedded(msgspec.Struct, frozen=True):
+    """A whole reply. Each of *vectors* is the JSON text of an array of numbers; *input_tokens* None: not said."""
 
-    vectors: tuple[tuple[float, ...], ...]
-    usage: Usage | None = None
-    timings: Timings | None = None
+    vectors: tuple[bytes, ...]
+    model: str | None = None
+    input_tokens: int | None = None
