@@ -139,10 +139,25 @@ class UpstreamTimeout(UpstreamError):
 
 # Every other refusal may be this upstream's alone: its quota, its credentials, its models.
 AT_FAULT_IS_THE_CALLER = frozenset({400, 405, 406, 409, 411, 413, 415, 416, 417, 422})
+TOO_LONG_FOR_IT = frozenset({400, 413, 422, 500})  # Ollama's embeddings say it with 500
+
+
+# As OpenAI, llama-server, vLLM and Mistral, Anthropic, and Gemini say it; whoever copies their format copies the words.
+TOO_LONG = (
+    b"context_length_exceeded",
+    b"exceed_context_size",
+    b"context length",
+    b"context window",
+    b"prompt is too long",
+    b"exceeds the maximum number of tokens",
+)
 
 
 class UpstreamRefused(UpstreamError):
-    """The upstream answered with an error of its own; *answered* is its status, *body* its bytes as sent."""
+    """The upstream answered with an error of its own; *answered* is its status, *body* its bytes as sent.
+
+    *too_long*: it says that the prompt is longer than its model's context.
+    """
 
     code = "upstream_refused"
 
@@ -152,6 +167,7 @@ class UpstreamRefused(UpstreamError):
         super().__init__(message, retry_after_s=retry_after_s)
         self.retryable = answered not in AT_FAULT_IS_THE_CALLER
         self.answered = answered
+        self.too_long = answered in TOO_LONG_FOR_IT and any(sign in body for sign in TOO_LONG)
         self.body = body
         self.content_type = content_type
 

@@ -80,3 +80,19 @@ def test_an_error_keeps_what_it_was_told(error: type[GatewayError]) -> None:
     raised = made(error)
     assert str(raised) == raised.message
     assert (raised.param, raised.retry_after_s) == ((None, None) if error is UpstreamRefused else ("model", 3.0))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "too_long"),
+    [
+        (400, b'{"error":{"code":"context_length_exceeded","message":"..."}}', True),  # OpenAI
+        (400, b'{"error":{"code":400,"type":"exceed_context_size_error","n_ctx":512}}', True),  # llama-server
+        (400, b'{"object":"error","message":"This model\'s maximum context length is 4096 tokens."}', True),  # vLLM
+        (400, b'{"type":"error","error":{"message":"prompt is too long: 210000 tokens > 200000"}}', True),  # Anthropic
+        (500, b'{"error":"the input length exceeds the context length"}', True),  # Ollama
+        (400, b'{"error":{"message":"messages: roles must alternate"}}', False),
+        (429, b'{"error":{"message":"too many requests with a long context window"}}', False),
+    ],
+)
+def test_a_prompt_that_is_too_long_for_an_upstream_is_told_apart(status: int, body: bytes, too_long: bool) -> None:
+    assert UpstreamRefused("no", answered=status, body=body, content_type=b"application/json").too_long is too_long
