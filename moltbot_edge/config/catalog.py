@@ -107,6 +107,9 @@ def _engine(model: Model, stores: Sequence[Path], before: int) -> Upstream:
         base_path="/v1",
         model_file=str(next((place for place in places if place.exists()), file)),
         engine_args=(*context, *model.engine_args),
+        engine_pin=model.pin,
+        engine_ttl_s=model.ttl_s,
+        engine_memory_mb=model.memory_mb,
     )
 
 

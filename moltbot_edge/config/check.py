@@ -29,7 +29,6 @@ __all__ = ["ConfigError", "Problem", "check", "is_loopback"]
 WITHOUT_EFFECT: Final[dict[Path, str]] = {
     ("tool_integration",): "this version runs no tools yet",
     ("sessions",): "this version keeps no sessions yet",
-    ("engines", "memory_mb"): "this version keeps no memory budget yet",
 }
 
 Found = Iterator[tuple[Path, str]]

@@ -90,6 +90,14 @@ class Model(Section, frozen=True):
     engine_args: Annotated[
         list[str], Meta(description="llama-server flags of this model, in place of the profile's")
     ] = field(default_factory=list)
+    pin: Annotated[bool, Meta(description="its engine starts with the gateway and makes room for no other")] = False
+    ttl_s: (
+        Annotated[Seconds, Meta(description="its engine ends after so long without a request, not after engines.ttl_s")]
+        | None
+    ) = None
+    memory_mb: (
+        Annotated[Count, Meta(description="what its engine takes, in MiB, where the prediction is wrong")] | None
+    ) = None
 
 
 class Alias(Section, frozen=True):
@@ -125,9 +133,35 @@ class Router(Section, frozen=True):
 
 
 class Engines(Section, frozen=True):
-    """Local model processes. *memory_mb* and swapping are enforced by the placement of engines."""
+    """Local model processes, as many as fit into one memory budget."""
 
-    memory_mb: Annotated[Count, Meta(description="what all engines may take together, in MiB")] | None = None
+    memory_mb: (
+        Annotated[
+            Count,
+            Meta(description="what all engines may take together, in MiB; left out: what is free but a reserve"),
+        ]
+        | None
+    ) = None
+    # Page cache for the files being loaded, the gateway, whoever logs in.
+    reserve_percent: Annotated[
+        float,
+        Meta(ge=0, le=90, description="of what is free at the start, what stays free where memory_mb is left out"),
+    ] = 20.0
+    ttl_s: (
+        Annotated[
+            Seconds, Meta(description="an engine ends after so long without a request; left out: when room is needed")
+        ]
+        | None
+    ) = None
+    # Loading costs a board seconds to minutes: two callers that alternate shall not pay it at every request.
+    min_warm_s: Annotated[float, Meta(ge=0, description="an engine that has loaded stays at least so long")] = 5.0
+    max_wait_s: Annotated[
+        float, Meta(ge=0, description="who has waited so long for a model is next, whatever the others want")
+    ] = 30.0
+    # A batch of 128 tokens takes a Pi 4 eleven seconds, and it answers nothing meanwhile.
+    stuck_s: Annotated[
+        Seconds, Meta(description="an engine that goes on for so long with what nobody waits for is started anew")
+    ] = 60.0
     command: Annotated[Program, Meta(description="llama-server, by name or path")] = "llama-server"
     args: Annotated[list[str], Meta(description="flags of every engine, in place of the profile's")] = field(
         default_factory=list
@@ -202,6 +236,7 @@ class Key(Section, frozen=True):
     name: Annotated[str, Meta(min_length=1, description="whose it is, for the log")]
     hash: Annotated[str, Meta(description="sha256:HEX, the line that `moltbot-edge keys new NAME` prints")]
     models: Annotated[list[str], Meta(description="aliases that it may use; all of them when left out")] | None = None
+    admin: Annotated[bool, Meta(description="may see and change what /admin shows, and everybody's sessions")] = False
 
 
 class Plugins(Section, frozen=True):

@@ -13,7 +13,8 @@ class Upstream(msgspec.Struct, frozen=True):
     """A base URL with credentials, limits and a dialect. *base_path* has no slash at its end (``/v1``, or empty).
 
     *ca_file* holds the certificates trusted for it, in place of the system's. *model_file* is set for an engine on
-    this board, whose address is known only once it runs; *engine_args* are its flags after the profile's.
+    this board, whose address is known only once it runs; *engine_args* are its flags after the profile's, and the rest
+    is what the configuration wishes for it: see `config.schema.Model`.
     """
 
     name: str
@@ -27,6 +28,9 @@ class Upstream(msgspec.Struct, frozen=True):
     ca_file: str | None = None
     model_file: str | None = None
     engine_args: tuple[str, ...] = ()
+    engine_pin: bool = False
+    engine_ttl_s: float | None = None
+    engine_memory_mb: int | None = None
 
 
 class Deployment(msgspec.Struct, frozen=True):

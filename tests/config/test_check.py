@@ -275,14 +275,11 @@ def test_nobody_asked_for_names_means_that_none_is_wrong(problems: Any) -> None:
 
 
 def test_what_has_no_effect_yet_is_a_warning(reading: Any) -> None:
-    found = reading(
-        "engines:\n  memory_mb: 3000\nsessions:\n  store: disk\ntool_integration:\n  search: {type: milvus}\n"
-    )
+    found = reading("sessions:\n  store: disk\ntool_integration:\n  search: {type: milvus}\n")
     assert found.errors == []
     assert [(one.line, one.path) for one in found.warnings] == [
-        (2, "engines.memory_mb"),
-        (3, "sessions"),
-        (5, "tool_integration"),
+        (1, "sessions"),
+        (3, "tool_integration"),
     ]
 
 
