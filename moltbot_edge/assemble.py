@@ -30,6 +30,7 @@ from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.keeping import Keeping
 from moltbot_edge.gateway.plan import Planner
 from moltbot_edge.gateway.standings import Standings
+from moltbot_edge.gateway.state import state
 from moltbot_edge.kernel.registry import Registry
 from moltbot_edge.local.lifecycle import Event
 from moltbot_edge.local.store import found_models
@@ -37,7 +38,7 @@ from moltbot_edge.local.supervisor import Change, EngineModel, Supervisor
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.network.certificates import Certificates
 from moltbot_edge.network.names import Names
-from moltbot_edge.server.app import App
+from moltbot_edge.server.app import ADMIN, FEEDBACK, App
 from moltbot_edge.server.auth import Auth, KeyHolder
 from moltbot_edge.server.callers import Callers
 from moltbot_edge.server.chat import ChatEndpoint
@@ -175,6 +176,7 @@ def assemble(
                 key.name,
                 bytes.fromhex(key.hash.removeprefix("sha256:")),
                 None if key.models is None else tuple(key.models),
+                key.admin,
             )
             for key in config.keys
         ]
@@ -203,7 +205,7 @@ def assemble(
             supervisor.states,
             lambda: len(callers.connections),
         ),
-        functools.partial(_management, auth, experience, openai),
+        functools.partial(_management, auth, experience, lambda: state(catalog, standings, time.monotonic()), openai),
         openai,
     )
     buffer = memoryview(bytearray(READ_BYTES))
@@ -212,11 +214,18 @@ def assemble(
     return Gateway(config, catalog, stores, listener, on_started)
 
 
-def _management(auth: Auth, experience: Experience, dialect: Dialect) -> Asgi:
-    from moltbot_edge.server.feedback import FeedbackEndpoint  # Starlette comes with these two
+def _management(auth: Auth, experience: Experience, router: Callable[[], object], dialect: Dialect) -> Asgi:
+    from starlette.routing import Route  # it comes with these, at the first request to one of them
+
+    from moltbot_edge.server.admin import RouterEndpoint
+    from moltbot_edge.server.feedback import FeedbackEndpoint
     from moltbot_edge.server.management import management
 
-    return management(FeedbackEndpoint(auth, experience), dialect)
+    routes = [
+        Route(FEEDBACK, FeedbackEndpoint(auth, experience).post, methods=["POST"]),
+        Route(f"{ADMIN}router", RouterEndpoint(auth, router).get),
+    ]
+    return management(routes, dialect)
 
 
 def _dialects(catalog: Catalog, registry: Registry) -> Dialects:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections.abc import Mapping
 
 import click
 
@@ -26,8 +27,9 @@ def keys() -> None:
 @keys.command(epilog=EPILOG)
 @click.argument("name")
 @click.option("--models", metavar="A,B", help="The only models and aliases that it may use.")
+@click.option("--admin", is_flag=True, help="It may see what /admin shows.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def new(name: str, models: str | None, as_json: bool) -> None:
+def new(name: str, models: str | None, admin: bool, as_json: bool) -> None:
     """Make a secret for NAME; print it, this once, and the line for the configuration.
 
     Callers send it as `Authorization: Bearer SECRET` or as `x-api-key: SECRET`.
@@ -40,17 +42,19 @@ def new(name: str, models: str | None, as_json: bool) -> None:
     secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
     # 256 random bits need no salt and no slow hash.
     key = {"name": name, "hash": f"sha256:{hashlib.sha256(secret.encode()).hexdigest()}"}
-    line = _line(key, allowed)
+    rights: dict[str, object] = {
+        **({} if allowed is None else {"models": allowed}),
+        **({"admin": True} if admin else {}),
+    }
+    line = _line({**key, **rights})
     if as_json:
-        restricted = {} if allowed is None else {"models": allowed}
-        click.echo(json.dumps({"secret": secret, **key, **restricted, "line": line}))
+        click.echo(json.dumps({"secret": secret, **key, **rights, "line": line}))
         return
     click.echo(f"The secret of {name}, shown this once:\n\n  {secret}\n")
     click.echo(f"For the configuration, below `keys:`\n\n{line}")
 
 
-def _line(key: dict[str, str], models: list[str] | None) -> str:
+def _line(fields: Mapping[str, object]) -> str:
     """One entry of the list. JSON's quotes are YAML's too, whatever the name holds."""
-    fields = {**key, **({} if models is None else {"models": models})}
     inside = ", ".join(f"{field}: {json.dumps(value, ensure_ascii=False)}" for field, value in fields.items())
     return f"  - {{{inside}}}"

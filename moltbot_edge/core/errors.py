@@ -5,6 +5,7 @@
     |  |- InvalidRequest       400
     |  |- Unauthenticated      401
     |  |- Forbidden            403
+    |  |- NotAdmin             403
     |  |- UnknownModel         404
     |  |- UnknownPath          404
     |  |- UnknownExchange      404
@@ -62,6 +63,12 @@ class Forbidden(CallerError):
     status = 403
     kind = "permission_error"
     code = "model_not_allowed"
+
+
+class NotAdmin(CallerError):
+    status = 403
+    kind = "permission_error"
+    code = "not_an_administrator"
 
 
 class UnknownModel(CallerError):

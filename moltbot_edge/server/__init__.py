@@ -10,6 +10,7 @@ reading     endpoints that only tell something
 chat        the model endpoints: key, body, head, then the gateway
 models      what there is
 feedback    whether a reply was any good
+admin       what the gateway knows of itself, for its administrator
 status      health, readiness, metrics
 auth        keys, and who may use what
 limits      all request bodies in memory together

@@ -14,10 +14,11 @@ from moltbot_edge.server.status import StatusEndpoints
 
 FEEDBACK = "/v1/feedback"
 MANAGED = frozenset({FEEDBACK})
+ADMIN = "/admin/"  # what begins so is managed too
 
 
 class App:
-    """*management* makes the application for `MANAGED`, at the first request to one of them.
+    """*management* makes the application for `MANAGED` and below `ADMIN`, at the first such request.
 
     *dialect* writes the errors of what is no model endpoint.
     """
@@ -47,7 +48,7 @@ class App:
         path = scope["path"]
         if path in self._chat_paths:
             return self._chat(scope)
-        if path in MANAGED:
+        if path in MANAGED or path.startswith(ADMIN):
             if self._managed is None:
                 self._managed = self._management()
             return self._managed(scope, receive, send)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from moltbot_edge.core.catalog import named
-from moltbot_edge.core.errors import Forbidden, Unauthenticated
+from moltbot_edge.core.errors import Forbidden, NotAdmin, Unauthenticated
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
@@ -20,13 +20,20 @@ class KeyHolder(msgspec.Struct, frozen=True):
     name: str
     digest: bytes
     models: tuple[str, ...] | None = None
+    admin: bool = False
 
     def check_may_use(self, alias: str) -> None:
         if self.models is not None and not named(alias, self.models):
             raise Forbidden(f"the key {self.name!r} may not use {alias!r}; it may use: {', '.join(self.models)}")
 
+    def check_admin(self) -> None:
+        if not self.admin:
+            raise NotAdmin(
+                f"the key {self.name!r} is no administrator's: `admin: true` in its line under `keys` makes it one"
+            )
 
-ANYONE = KeyHolder("", b"")
+
+ANYONE = KeyHolder("", b"", admin=True)  # who can log in to this machine
 
 
 class Auth:

@@ -1,12 +1,12 @@
 """What is asked seldom, by people and their tools: a Starlette application. Not chats, nor what is polled.
 
 Starlette brings anyio and more, 2.3 MB of memory and some 30 ms: `app` has this made when the first such request
-comes, so that a gateway that is only chatted with is without. `app.MANAGED` has its paths, and no other comes here.
+comes, so that a gateway that is only chatted with is without. What comes here, `app` decides by the path.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,15 +15,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from moltbot_edge.core.dialect import Dialect
-from moltbot_edge.core.errors import GatewayError, InvalidRequest, MethodNotAllowed
-from moltbot_edge.server.app import FEEDBACK
-from moltbot_edge.server.feedback import FeedbackEndpoint
+from moltbot_edge.core.errors import GatewayError, InvalidRequest, MethodNotAllowed, UnknownPath
 
 
-def management(feedback: FeedbackEndpoint, dialect: Dialect) -> Starlette:
+def management(routes: Sequence[Route], dialect: Dialect) -> Starlette:
     """*dialect* writes the errors."""
     app = Starlette(
-        routes=[Route(FEEDBACK, feedback.post, methods=["POST"])],
+        routes=routes,
         exception_handlers=dict.fromkeys((GatewayError, HTTPException, Exception), _said_in(dialect)),
     )
     app.router.redirect_slashes = False  # it would believe the caller's Host
@@ -44,6 +42,8 @@ def _translated(request: Request, error: Exception) -> GatewayError:
         return error
     if not isinstance(error, HTTPException):
         return GatewayError("the gateway failed; its log says why")
+    if error.status_code == 404:
+        return UnknownPath(f"there is nothing at {request.url.path}; the README lists the endpoints")
     if error.status_code == 405:
         return MethodNotAllowed(f"{request.url.path} does not take {request.method}")
     return InvalidRequest(str(error))

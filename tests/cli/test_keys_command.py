@@ -44,3 +44,10 @@ def test_the_line_is_a_configuration_whatever_the_name_holds(run: Run, tmp_path:
 def test_wrong_usage_makes_no_key(run: Run, arguments: tuple[str, ...]) -> None:
     done = run("keys", "new", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_an_administrators_key_says_so_in_its_line(run: Run, tmp_path: Path) -> None:
+    made = json.loads(run("keys", "new", "boss", "--admin", "--json").stdout)
+    file = tmp_path / "keys.yaml"
+    file.write_text(f"keys:\n{made['line']}\n")
+    assert load(file, {}).keys == [Key(name="boss", hash=made["hash"], admin=True)]

@@ -1,0 +1,51 @@
+"""What the router knows right now, for people: every alias, who may answer for it, and what is known of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moltbot_edge.core.catalog import Catalog, Deployment, Route
+from moltbot_edge.core.scoreboard import Standing
+from moltbot_edge.gateway.standings import Standings
+
+
+def state(catalog: Catalog, standings: Standings, now: float) -> dict[str, Any]:
+    """Fit for JSON. *now* is `time.monotonic`; times are seconds from now, or ago."""
+    return {"aliases": [_alias(route, standings, now) for route in catalog.routes.values()]}
+
+
+def _alias(route: Route, standings: Standings, now: float) -> dict[str, Any]:
+    return {
+        "alias": route.alias,
+        "policy": route.policy,
+        "attempts": route.attempts,
+        "fallbacks": route.fallbacks,
+        "context_fallbacks": route.context_fallbacks,
+        "deployments": [_deployment(one, standings.of(one.name), now) for one in route.deployments],
+    }
+
+
+def _deployment(deployment: Deployment, standing: Standing, now: float) -> dict[str, Any]:
+    speed = standing.speed
+    upstream = deployment.upstream
+    return {
+        "deployment": deployment.name,
+        "model": deployment.model,
+        "upstream": upstream.name,
+        "dialect": upstream.dialect,
+        "file": upstream.model_file,
+        "weight": deployment.weight,
+        "context_tokens": deployment.context_tokens,
+        "private": deployment.private,
+        "in_flight": standing.in_flight,
+        "answered": standing.answered,
+        "failed": standing.failed,
+        "success": round(standing.success(now), 3),
+        "cooling_s": round(max(standing.cooling_until - now, 0.0), 1),
+        "seen_s_ago": None if standing.last_seen is None else round(now - standing.last_seen, 1),
+        "wait_s": round(standing.wait_s(now), 3),
+        "prefill_tokens_per_s": round(speed.prefill_rate, 1) or None,
+        "decode_tokens_per_s": round(speed.decode_rate, 1) or None,
+        "cached_share": round(speed.cache_hits, 2),
+        "slower_than_usual": round(speed.slow_by(now), 2),
+    }

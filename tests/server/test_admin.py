@@ -1,0 +1,65 @@
+"""What /admin shows, and to whom."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from harness import config, serving
+from raw_caller import QUESTION
+from scripted_upstream import says, upstream
+
+from moltbot_edge.config.schema import Config, Key, Model, Router
+
+pytestmark = pytest.mark.anyio
+
+
+def key(name: str, admin: bool = False) -> Key:
+    return Key(name=name, hash=f"sha256:{hashlib.sha256(name.encode()).hexdigest()}", admin=admin)
+
+
+async def test_the_router_tells_of_every_alias_what_it_knows() -> None:
+    async with upstream(says("hi")) as box, upstream(says("hi")) as other:
+        settings = Config(
+            model_registry=[
+                Model(name="chat", endpoint=box.url),
+                Model(name="chat", endpoint=other.url, weight=3, private=True),
+                Model(name="openai/*", endpoint=other.url),
+            ],
+            router=Router(fallbacks={"chat": ["openai/x"]}, policy="round-robin"),
+        )
+        async with serving(settings) as gateway:
+            for _ in range(2):
+                assert (await gateway.ask(QUESTION)).status == 200
+            answer = await gateway.get("/admin/router")
+            assert answer.status == 200
+            chat, pattern, auto = answer.json["aliases"]
+            assert (chat["alias"], chat["policy"], chat["fallbacks"]) == ("chat", "round-robin", ["openai/x"])
+            assert [
+                (one["answered"], one["in_flight"], one["weight"], one["private"]) for one in chat["deployments"]
+            ] == [
+                (1, 0, 1.0, False),
+                (1, 0, 3.0, True),
+            ]
+            assert (pattern["alias"], pattern["deployments"][0]["model"]) == ("openai/*", "*")
+            assert auto["alias"] == "auto"
+
+
+async def test_only_an_administrators_key_sees_it() -> None:
+    settings = Config(
+        model_registry=config("http://unused").model_registry, keys=[key("guest"), key("boss", admin=True)]
+    )
+    async with serving(settings, secret="boss") as gateway:
+        assert (await gateway.get("/admin/router", "x-api-key: boss")).status == 200
+        refused = await gateway.get("/admin/router", "x-api-key: guest")
+        assert (refused.status, refused.error["code"]) == (403, "not_an_administrator")
+        assert "admin: true" in refused.error["message"]
+        assert (await gateway.get("/admin/router", "x-api-key: nobody")).status == 401
+
+
+async def test_what_is_not_there_is_said() -> None:
+    async with serving(config("http://unused")) as gateway:
+        missing = await gateway.get("/admin/none")
+        assert (missing.status, missing.error["code"]) == (404, "unknown_url")
+        wrong = await gateway.ask({}, path="/admin/router")
+        assert (wrong.status, wrong.error["code"]) == (405, "method_not_allowed")
