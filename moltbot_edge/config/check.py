@@ -128,9 +128,13 @@ def _ca_file(endpoint: str | None, file: str) -> Iterator[str]:
 
 
 def _is_host(host: str) -> bool:
+    """No label is empty, but for a dot at the end, or too long."""
+    if host.isascii():  # what the codec finds, which has 300 KiB of tables and takes 1 ms of a start
+        *labels, last = host.split(".")
+        return all(0 < len(label) < 64 for label in labels) and len(last) < 64 and not re.search(r"\s", host)
     try:
         host.encode("idna")
-    except UnicodeError:  # a label is empty, or too long
+    except UnicodeError:
         return False
     return not re.search(r"\s", host)
 
