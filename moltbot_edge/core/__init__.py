@@ -10,5 +10,6 @@ routing     who may answer, and the policy's seam
 dialect     a wire format's seam
 chat        what a request asks, in no dialect; reply, what comes back, event by event
 embedding   texts -> vectors, in no dialect
+stable      a prompt that means the same, written the same; volatile moves a clock out of its beginning
 lease       what a request and an engine of this board say to each other
 """

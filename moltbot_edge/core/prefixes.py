@@ -7,9 +7,12 @@ on, and goes on with what was answered.
 
 from __future__ import annotations
 
+import itertools
 import re
 from binascii import crc32
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+Buffer = bytes | bytearray | memoryview
 
 FIRST_BYTES = 256  # shorter beginnings are in every prompt of a client
 GROWTH = 1.125  # between two lengths: what was cached is known to an eighth
@@ -32,6 +35,9 @@ def _lengths() -> tuple[int, ...]:
 
 LENGTHS = _lengths()
 
+TRAIL_MESSAGES = 512  # of a conversation; a longer one is told from others by these
+_END_BITS = 32
+
 
 def marks(body: bytes | bytearray) -> tuple[int, ...]:
     """One for each of `LENGTHS` that *body* has, from its messages on."""
@@ -48,6 +54,36 @@ def marks(body: bytes | bytearray) -> tuple[int, ...]:
         found.append(mark)
         begin = end
     return tuple(found)
+
+
+def trail(messages: Iterable[Buffer], seed: int = 0) -> tuple[int, ...]:
+    """One mark for each of *messages*, which stands for all up to its end and says where that is: `end_of`.
+
+    For an engine of this board, where a conversation is to be found again to the message. *seed* is of what stands
+    before all messages, such as tools: nothing that follows other tools is the same.
+    """
+    marks: list[int] = []
+    mark, end = seed, 0
+    for message in itertools.islice(messages, TRAIL_MESSAGES):
+        mark = crc32(message, mark)
+        end += memoryview(message).nbytes
+        marks.append(end << _END_BITS | mark)
+    return tuple(marks)
+
+
+def end_of(mark: int) -> int:
+    """How many bytes a mark of a `trail` stands for."""
+    return mark >> _END_BITS
+
+
+def shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many marks both begin with."""
+    count = 0
+    for mine, yours in zip(one, other, strict=False):
+        if mine != yours:
+            break
+        count += 1
+    return count
 
 
 def opening(body: bytes | bytearray) -> bytes:

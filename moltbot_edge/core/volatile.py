@@ -1,0 +1,127 @@
+"""What changes from request to request at the beginning of a prompt, moved to where it does no harm. Pure.
+
+A clock or a request's id in the system prompt makes an engine read all of the conversation again at each turn. Nothing
+is lost: where a value stood a number stands, and the last message of the user ends with what the numbers stand for.
+Moved is what only a program writes: times of day, UUIDs, and what follows ``current date is`` and the like.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+LOOKED_AT_BYTES = 256 * 1024  # of a body
+MOST_VALUES = 32
+VALUE_CHARS = 80
+
+_TIME = r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?: ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d)\b)?"
+_UUID = r"\b[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}\b"
+_NOW = (
+    r"\b(?:current (?:local |system |utc )?(?:date(?: ?(?:and|/|&) ?time)?|time|datetime|day|timestamp)"
+    r"|today(?:'s date)?)(?: is| ?[:=])[ \t]*"
+)
+# A day as people write it goes on over dots between digits, and ends with the sentence, the line or the tag.
+_DAY = rf"(?P<day>(?:[^\n.;<\[\]]|\.(?=\d)){{1,{VALUE_CHARS}}})"
+_VOLATILE = re.compile(rf"{_TIME}|{_UUID}|(?P<now>{_NOW}){_DAY}", re.IGNORECASE)
+# The same in JSON's bytes, and no more than a hint.
+_HINT = re.compile(
+    rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-|current [a-z ]*(?:da|ti)|today", re.IGNORECASE
+)
+
+
+Content = str | list[dict[str, Any]]
+
+
+class _Wire(msgspec.Struct):
+    messages: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Role(msgspec.Struct):
+    role: str = ""
+
+
+_read = msgspec.json.Decoder(_Wire).decode
+_read_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_read_role = msgspec.json.Decoder(_Role).decode
+_read_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_read_content = msgspec.json.Decoder(Content).decode
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def moved(body: bytes | bytearray) -> bytes | bytearray:
+    """*body* with what changes moved from system prompts and the first question to the last message of the user.
+
+    *body* itself where nothing does, where there is no other message to move it to, or where it is not to be read.
+    """
+    if _HINT.search(body, 0, LOOKED_AT_BYTES) is None:
+        return body
+    try:
+        messages = _read_list(_read(body).messages)
+        roles = [_read_role(message).role for message in messages]
+        users = [place for place, role in enumerate(roles) if role == "user"]
+        if not users:
+            return body
+        values: dict[str, int] = {}
+        for place, role in enumerate(roles[: users[-1]]):
+            if role in ("system", "developer") or place == users[0]:
+                messages[place] = _without(messages[place], values)
+        if not values:
+            return body
+        messages[users[-1]] = _with(messages[users[-1]], values)
+        fields = _read_fields(body)
+    except _UNREADABLE:
+        return body
+    fields["messages"] = msgspec.Raw(msgspec.json.encode(messages))
+    return msgspec.json.encode(fields)
+
+
+def _without(message: msgspec.Raw, values: dict[str, int]) -> msgspec.Raw:
+    """A number in place of each value, which is added to *values*."""
+
+    def number(found: re.Match[str]) -> str:
+        now, value = found["now"] or "", found["day"] or found[0]
+        kept = value.strip()
+        if found["day"] and not any(character.isdigit() for character in kept):
+            return found[0]  # "today is a good day"
+        if kept not in values and len(values) >= MOST_VALUES:
+            return found[0]
+        return f"{now}[value {values.setdefault(kept, len(values) + 1)}]"
+
+    fields = _read_fields(message)
+    content = _content(fields)
+    match content:
+        case str():
+            said: Content = _VOLATILE.sub(number, content)
+        case _:
+            said = [part | {"text": _VOLATILE.sub(number, text)} if (text := _text(part)) else part for part in content]
+    if said == content:
+        return message
+    fields["content"] = msgspec.Raw(msgspec.json.encode(said))
+    return msgspec.Raw(msgspec.json.encode(fields))
+
+
+def _with(message: msgspec.Raw, values: dict[str, int]) -> msgspec.Raw:
+    """What the numbers stand for, at its end."""
+    told = "; ".join(f"[value {number}] is {value}" for value, number in values.items())
+    added = f"\n\n(Of what stands above, {told}.)"
+    fields = _read_fields(message)
+    content = _content(fields)
+    match content:
+        case str():
+            said: Content = content + added
+        case _:
+            said = [*content, {"type": "text", "text": added}]
+    fields["content"] = msgspec.Raw(msgspec.json.encode(said))
+    return msgspec.Raw(msgspec.json.encode(fields))
+
+
+def _content(fields: dict[str, msgspec.Raw]) -> Content:
+    content: Content = _read_content(fields.get("content", b'""'))
+    return content
+
+
+def _text(part: dict[str, Any]) -> str:
+    text = part.get("text")
+    return text if isinstance(text, str) else ""
