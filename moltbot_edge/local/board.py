@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import math
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from moltbot_edge.local.profile import Board, board
+
+# By what the processor can: GGML's numbers for Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_NL, MXFP4. A Pi 4 can none of it.
+COPIED: Mapping[str, frozenset[int]] = {
+    "avx2": frozenset({2, 12, 20, 39}),
+    "asimddp": frozenset({2, 8, 12, 13, 14, 20, 39}),
+}
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -27,6 +35,16 @@ def this_machine(root: Path = Path("/")) -> Machine:
         board(_text(root / "proc/device-tree/model")),
         max(1, cores if quota is None else min(cores, math.ceil(quota))),
     )
+
+
+def laid_out_anew(root: Path = Path("/")) -> frozenset[int]:
+    """The GGML types of which an engine makes a copy that suits this processor (``repack.cpp`` of llama.cpp b11434)."""
+    said = _text(root / "proc/cpuinfo")
+    known = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", said, re.MULTILINE)
+    for feature, types in COPIED.items():
+        if known is not None and feature in known[1].split():
+            return types
+    return frozenset()
 
 
 def _cores(root: Path) -> int:

@@ -15,7 +15,8 @@ import msgspec
 
 from moltbot_edge.config.schema import Engines
 from moltbot_edge.local import process, store
-from moltbot_edge.local.board import this_machine
+from moltbot_edge.local.board import laid_out_anew, this_machine
+from moltbot_edge.local.footprint import Footprint, Launch, launched_by, longest_context, predicted
 from moltbot_edge.local.gguf import Facts, GgufError
 from moltbot_edge.local.keeping import Keeper, KeepsNothing
 from moltbot_edge.local.profile import HOST, Settings, flags, known_flags
@@ -29,17 +30,46 @@ INDIFFERENT = frozenset({"--model", "--host", "--port", "--slot-save-path", "--t
 
 
 class EngineModel(msgspec.Struct, frozen=True):
-    """*name* is what callers ask for; *args* are the user's flags for this model alone."""
+    """*name* is what callers ask for; *args* are the user's flags for this model alone, the rest the user's wishes."""
 
     name: str
     file: Path
     args: tuple[str, ...] = ()
+    pin: bool = False
+    ttl_s: float | None = None
+    memory_bytes: int | None = None
+
+
+class Survey(msgspec.Struct, frozen=True):
+    """What is known of an engine before it runs. *weights_bytes* are those of all its files."""
+
+    weights_bytes: int
+    facts: Facts
+    launch: Launch
+
+    @property
+    def footprint(self) -> Footprint:
+        return predicted(self.weights_bytes, self.facts, self.launch)
+
+    def longest_context(self, room_bytes: int) -> int:
+        return longest_context(self.weights_bytes, self.facts, self.launch, room_bytes)
 
 
 class Command(msgspec.Struct, frozen=True):
     words: tuple[str, ...]
     environment: Mapping[str, str]
     port: int
+    survey: Survey
+
+
+class _Prepared(msgspec.Struct, frozen=True):
+    command: Command
+    identity: str
+    slot_path: str | None
+
+    @property
+    def survey(self) -> Survey:
+        return self.command.survey
 
 
 class CannotStart(Exception):
@@ -62,22 +92,31 @@ class Launcher:
         self._keeper = keeper
         self._help: dict[Path, str] = {}
 
+    async def survey(self, model: EngineModel) -> Survey:
+        """What its engine would be, if it started now. Raises `CannotStart`."""
+        return (await self._prepared(model, 0)).survey
+
     async def command(self, model: EngineModel, taken_ports: Collection[int]) -> Command:
         """Raises `CannotStart`."""
+        prepared = await self._prepared(model, free_port(taken_ports))
+        if prepared.slot_path in prepared.command.words:  # else the build cannot, or the user keeps them elsewhere
+            self._keeper.starts(model.name, prepared.identity, pins(prepared.command.words))
+        return prepared.command
+
+    async def _prepared(self, model: EngineModel, port: int) -> _Prepared:
         program = self._program()
         environment = process.environment_for(program, self._environment)
         help_text = await self._help_text(program, environment)
         if lacking := [part.name for part in store.parts(model.file) if not part.exists()]:
             raise CannotStart(f"{', '.join(lacking)} is not in {model.file.parent}")
         try:
-            facts, marks = await asyncio.to_thread(_looked_at, model.file, program)
+            facts, marks, size = await asyncio.to_thread(_looked_at, model.file, program)
         except GgufError as error:
             raise CannotStart(f"{model.file} cannot be read as a GGUF file: {error}") from error
         except OSError as error:
             raise CannotStart(f"{model.file} cannot be read: {error.strerror}") from error
         machine = this_machine()
         projector = store.projector(model.file)
-        port = free_port(taken_ports)
         settings = Settings(
             name=model.name,
             file=str(model.file),
@@ -89,9 +128,9 @@ class Launcher:
             slot_path=self._keeper.slot_path(model.name) if facts.generates else None,
         )
         words = (str(program), *flags(help_text, machine.board, facts, settings))
-        if settings.slot_path in words:  # else the build cannot, or the user keeps them elsewhere
-            self._keeper.starts(model.name, identity(help_text, words, marks), pins(words))
-        return Command(words, environment, port)
+        survey = Survey(size, facts, launched_by(words, facts, laid_out_anew()))
+        command = Command(words, environment, port, survey)
+        return _Prepared(command, identity(help_text, words, marks), settings.slot_path)
 
     def _program(self) -> Path:
         import shutil  # with bz2 and lzma, 2.5 ms: for who starts an engine
@@ -151,16 +190,17 @@ def pins(words: Sequence[str]) -> bool:
     return True
 
 
-def _looked_at(file: Path, program: Path) -> tuple[Facts, list[str]]:
-    """What the model is, and marks that change when it, or the program, does."""
+def _looked_at(file: Path, program: Path) -> tuple[Facts, list[str], int]:
+    """What the model is, marks that change when it or the program does, and the bytes of all its files."""
     found = store.facts_of(file)
     with file.open("rb") as opened:
         marks = [hashlib.sha256(opened.read(HEAD_BYTES)).hexdigest()]
     projector = store.projector(file)
-    for one in (program, *store.parts(file), *([projector] if projector is not None else [])):
+    weights = [*store.parts(file), *([projector] if projector is not None else [])]
+    for one in (program, *weights):
         state = one.stat()
         marks.append(f"{state.st_size} {state.st_mtime_ns}")
-    return found, marks
+    return found, marks, sum(one.stat().st_size for one in weights)
 
 
 def free_port(taken: Collection[int]) -> int:
