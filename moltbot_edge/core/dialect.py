@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -83,11 +83,15 @@ class EventWriter(Protocol):
 
 
 class ReplyHead(msgspec.Struct, frozen=True):
-    """What a writer says of a reply: an *id* of ours, seconds since 1970, the model's name as the caller used it."""
+    """What a writer says of a reply: an *id* of ours, seconds since 1970, the model's name as the caller used it.
+
+    *elapsed_s* tells how long ago the request came, for a dialect whose replies say so.
+    """
 
     id: str
     created: int
     model: str
+    elapsed_s: Callable[[], float] | None = None
 
 
 class Outgoing(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The canonical embeddings: texts, and the vectors that a reply has for them. As `chat` and `reply`, for a simpler task.
+"""The canonical embeddings: texts, and the vectors that a reply has for them. As `chat` and `reply` are.
 
 A vector stays the JSON text that it came as: nobody here calculates with it, and a number that is read and written
 again may not be the same text.
