@@ -25,8 +25,11 @@ class Keeper(Protocol):
         """The folder that its engine may write caches to; None where none are kept."""
         ...
 
-    def starts(self, name: str, identity: str, pins: bool) -> None:
-        """*identity* tells this model, build and flags from all others. *pins*: requests may be sent to a slot."""
+    def starts(self, name: str, identity: str | None, pins: bool) -> None:
+        """*identity* tells this model, build and flags from all others; None where it cannot write to `slot_path`.
+
+        *pins*: requests may be sent to a slot.
+        """
         ...
 
     async def ready(self, name: str, address: Address) -> None:
@@ -74,7 +77,7 @@ class KeepsNothing:
     def slot_path(self, name: str) -> str | None:
         return None
 
-    def starts(self, name: str, identity: str, pins: bool) -> None: ...
+    def starts(self, name: str, identity: str | None, pins: bool) -> None: ...
 
     async def ready(self, name: str, address: Address) -> None: ...
 

@@ -99,8 +99,10 @@ class Launcher:
     async def command(self, model: EngineModel, taken_ports: Collection[int]) -> Command:
         """Raises `CannotStart`."""
         prepared = await self._prepared(model, free_port(taken_ports))
-        if prepared.slot_path in prepared.command.words:  # else the build cannot, or the user keeps them elsewhere
-            self._keeper.starts(model.name, prepared.identity, pins(prepared.command.words))
+        words = prepared.command.words
+        saves = prepared.slot_path in words  # else the build cannot, or the user keeps them elsewhere
+        generates = prepared.command.survey.facts.generates
+        self._keeper.starts(model.name, prepared.identity if saves else None, generates and pins(words))
         return prepared.command
 
     async def _prepared(self, model: EngineModel, port: int) -> _Prepared:

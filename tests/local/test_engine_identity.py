@@ -23,21 +23,21 @@ class Notes(KeepsNothing):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.told: list[tuple[str, str, bool]] = []
+        self.told: list[tuple[str, str | None, bool]] = []
 
     def slot_path(self, name: str) -> str | None:
         return str(self.folder)
 
-    def starts(self, name: str, identity: str, pins: bool) -> None:
+    def starts(self, name: str, identity: str | None, pins: bool) -> None:
         self.told.append((name, identity, pins))
 
 
-async def identities(program: Path, file: Path, *args: str) -> list[tuple[str, str, bool]]:
+async def identities(program: Path, file: Path, *args: str) -> list[tuple[str, str | None, bool]]:
     notes = Notes(program.parent / "kv")
     engines = Engines(command=str(program))
     launcher = Launcher(engines, {}, logging.getLogger("test"), notes)
     command = await launcher.command(EngineModel("small", file, args), ())
-    assert (notes.slot_path("small") in command.words) is bool(notes.told)
+    assert (notes.slot_path("small") in command.words) is (notes.told[0][1] is not None)
     return notes.told
 
 
@@ -86,6 +86,6 @@ async def test_the_same_file_has_the_same_identity_until_it_is_written(tmp_path:
 async def test_a_build_that_cannot_save_and_a_user_who_keeps_them_elsewhere_are_left_alone(
     tmp_path: Path, small_file: Path
 ) -> None:
-    assert await identities(fake_engine(tmp_path, "serve()"), small_file) == []
+    assert await identities(fake_engine(tmp_path, "serve()"), small_file) == [("small", None, True)]
     program = fake_engine(tmp_path, "serve()", on_help=SAVES)
-    assert await identities(program, small_file, "--slot-save-path", "/mine") == []
+    assert await identities(program, small_file, "--slot-save-path", "/mine") == [("small", None, True)]
