@@ -1,0 +1,47 @@
+"""OpenAI's Responses, translated: one place for what reads and writes it. Not what is stored: nothing is."""
+
+from __future__ import annotations
+
+import msgspec
+
+from moltbot_edge.core.chat import ChatRequest
+from moltbot_edge.core.dialect import ChatCodec, EventReader, EventWriter, Outgoing, ReplyHead
+from moltbot_edge.dialects import responses_asking, responses_request
+from moltbot_edge.dialects.responses_events import StreamReader, WholeReader
+from moltbot_edge.dialects.responses_reply import ReplyWriter
+
+
+class _Error(msgspec.Struct):
+    message: str | None = None
+
+
+class _Refusal(msgspec.Struct):
+    error: _Error | str | None = None
+
+
+_refusal = msgspec.json.Decoder(_Refusal).decode
+
+
+class ResponsesCodec:
+    def read_request(self, path: str, body: bytes | bytearray) -> ChatRequest:
+        return responses_request.read(body)
+
+    def write_request(self, request: ChatRequest) -> Outgoing:
+        return responses_asking.written(request)
+
+    def event_reader(self, streamed: bool) -> EventReader:
+        return StreamReader() if streamed else WholeReader()
+
+    def event_writer(self, request: ChatRequest, head: ReplyHead, path: str) -> EventWriter:
+        return ReplyWriter(request, head)
+
+    def complaint(self, body: bytes) -> str | None:
+        try:
+            error = _refusal(body).error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return error.message if isinstance(error, _Error) else error
+
+
+def codec() -> ChatCodec:
+    return ResponsesCodec()

@@ -1,0 +1,467 @@
+"""A request to OpenAI's Responses, read: its items become messages. Nothing is fetched and nothing looked up.
+
+Source: OpenAI's API reference, and what its official clients send. Items of one assistant turn (reasoning, words,
+function calls) are one message, and the outputs of functions that follow each other are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import msgspec
+
+from moltbot_edge.core.chat import (
+    ChatRequest,
+    File,
+    Format,
+    Image,
+    Message,
+    Part,
+    Reasoning,
+    Refusal,
+    Role,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolMode,
+    ToolResult,
+)
+from moltbot_edge.core.errors import InvalidRequest
+from moltbot_edge.dialects import responses_seal
+from moltbot_edge.dialects.responses_seal import OWN
+
+# An object of the list costs some hundred bytes, and `{}` two. No conversation has so many.
+MOST_OBJECTS: Final = 100_000
+LOGPROBS: Final = "message.output_text.logprobs"
+SOUNDS: Final = {"wav": "audio/wav", "mp3": "audio/mpeg"}
+
+ABSENT = msgspec.Raw(b"")
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _Audio(msgspec.Struct):
+    data: str
+    format: str
+
+
+class _Part(msgspec.Struct):
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+    image_url: str | None = None
+    detail: str | None = None
+    file_id: str | None = None
+    file_data: str | None = None
+    file_url: str | None = None
+    filename: str | None = None
+    input_audio: _Audio | None = None
+    prompt_cache_breakpoint: msgspec.Raw = ABSENT
+
+
+class _Item(msgspec.Struct):
+    """Any item that is understood; each has some of these."""
+
+    type: str | None = None
+    role: str | None = None
+    content: str | list[_Part] | None = None
+    id: str | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    output: str | list[_Part] | None = None
+    summary: list[_Part] | None = None
+    encrypted_content: str | None = None
+
+
+class _Tool(msgspec.Struct):
+    type: str
+    name: str | None = None
+    description: str | None = None
+    parameters: msgspec.Raw = ABSENT
+    strict: bool | None = None
+
+
+class _Choice(msgspec.Struct):
+    type: str
+    name: str | None = None
+    mode: str | None = None
+    tools: list[_Tool] | None = None
+
+
+class _Format(msgspec.Struct):
+    type: str
+    name: str | None = None
+    description: str | None = None
+    schema: msgspec.Raw = ABSENT
+    strict: bool | None = None
+
+
+class _Words(msgspec.Struct):
+    format: _Format | None = None
+    verbosity: str | None = None
+
+
+class _Reasoning(msgspec.Struct):
+    effort: str | None = None
+    summary: str | None = None
+    generate_summary: str | None = None
+
+
+class _Asked(msgspec.Struct):
+    model: str
+    input: str | list[_Item]
+    instructions: str | None = None
+    stream: bool | None = None
+    tools: list[_Tool] | None = None
+    tool_choice: str | _Choice | None = None
+    parallel_tool_calls: bool | None = None
+    text: _Words | None = None
+    reasoning: _Reasoning | None = None
+    max_output_tokens: _Positive | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    include: list[str] | None = None
+    user: str | None = None
+    background: bool | None = None
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
+    previous_response_id: str | None = None
+    conversation: msgspec.Raw = ABSENT
+    prompt: msgspec.Raw = ABSENT
+
+
+class _Kind(msgspec.Struct):
+    type: str | None = None
+
+
+class _Kinds(msgspec.Struct):
+    input: list[_Kind]
+
+
+_asked = msgspec.json.Decoder(_Asked).decode
+_kinds = msgspec.json.Decoder(_Kinds).decode
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+UNDERSTOOD_ITEMS: Final = frozenset({"message", "function_call", "function_call_output", "reasoning"})
+# What has a meaning here, or of the gateway's own: no upstream has to hear of it.
+_HEARD: Final = frozenset({*_Asked.__struct_fields__, "session", "stream_options"}) - {"metadata"}
+
+
+def read(body: bytes | bytearray) -> ChatRequest:
+    """Raises `InvalidRequest` with the path of the field at fault."""
+    if len(body) > MOST_OBJECTS and body.count(b"{") > MOST_OBJECTS:
+        raise InvalidRequest(f"the request has more than {MOST_OBJECTS} JSON objects", param="input")
+    try:
+        asked = _asked(body)
+        fields = _fields(body)
+    except msgspec.ValidationError as error:
+        raise _misfit(body, str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"the request body is not JSON: {error}") from error
+    _refuse_what_is_not_kept(asked)
+    extras = {name: bytes(value) for name, value in fields.items() if name not in _HEARD and _holds(value)}
+    if asked.text is not None and asked.text.verbosity is not None:
+        extras["text.verbosity"] = msgspec.json.encode(asked.text.verbosity)
+    vital = _vital(asked, fields)
+    tools, choice = _tools(asked.tools or ()), _choice(asked.tool_choice)
+    if isinstance(asked.tool_choice, _Choice) and asked.tool_choice.type == "allowed_tools":
+        tools = _allowed(tools, asked.tool_choice.tools or ())
+    return ChatRequest(
+        model=asked.model,
+        messages=_messages(asked),
+        stream=bool(asked.stream),
+        tools=tools,
+        tool_choice=choice,
+        parallel_tools=asked.parallel_tool_calls,
+        format=_format(asked.text),
+        thinking=_thinking(asked.reasoning),
+        max_tokens=asked.max_output_tokens,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        logprobs=True if LOGPROBS in (asked.include or ()) or asked.top_logprobs else None,
+        top_logprobs=asked.top_logprobs,
+        user=asked.user,
+        extras=extras | vital,
+        origin=OWN,
+        vital=tuple(vital),
+    )
+
+
+def _vital(asked: _Asked, fields: dict[str, msgspec.Raw]) -> dict[str, bytes]:
+    """The tools that are their maker's, and the wish to call one: only who makes them can be asked."""
+    found: dict[str, bytes] = {}
+    if any(tool.type != "function" for tool in asked.tools or ()):
+        own = {place for place, tool in enumerate(asked.tools or ()) if tool.type != "function"}
+        found = {f"tools[{at}]": bytes(raw) for at, raw in enumerate(_list(fields["tools"])) if at in own}
+    match asked.tool_choice:
+        case _Choice(type="function"):
+            pass
+        case _Choice(type="allowed_tools", tools=tools) if all(tool.type == "function" for tool in tools or ()):
+            pass
+        case _Choice():
+            found["tool_choice"] = bytes(fields["tool_choice"])
+    return found
+
+
+def _refuse_what_is_not_kept(asked: _Asked) -> None:
+    for name, value in (
+        ("previous_response_id", asked.previous_response_id),
+        ("conversation", asked.conversation if _holds(asked.conversation) else None),
+    ):
+        if value is not None:
+            raise InvalidRequest(f"responses are not kept yet: send the whole `input`, and no `{name}`", param=name)
+    if asked.background:
+        raise InvalidRequest("a response is not made in the background: leave `background` out", param="background")
+    if _holds(asked.prompt):
+        raise InvalidRequest("stored prompts are their maker's: send `instructions` and `input`", param="prompt")
+
+
+def _messages(asked: _Asked) -> tuple[Message, ...]:
+    messages = [] if asked.instructions is None else [Message(Role.SYSTEM, (Text(text=asked.instructions),))]
+    if isinstance(asked.input, str):
+        return (*messages, Message(Role.USER, (Text(text=asked.input),)))
+    said: list[Part] = []  # of one turn of the assistant
+    results: list[Part] = []  # of its tools
+
+    def close() -> None:
+        if said:
+            messages.append(Message(Role.ASSISTANT, tuple(said)))
+        if results:
+            messages.append(Message(Role.TOOL, tuple(results)))
+        said.clear()
+        results.clear()
+
+    for place, item in enumerate(asked.input):
+        at = f"input[{place}]"
+        match item.type or "message":
+            case "function_call_output":
+                if said:
+                    close()
+                results.append(_result(item, at))
+            case "message" if item.role in ("user", "system", "developer"):
+                close()
+                role = Role.USER if item.role == "user" else Role.SYSTEM
+                messages.append(Message(role, _content(item.content, f"{at}.content")))
+            case kind:
+                if results:
+                    close()
+                said += _turn(kind, item, at)
+    close()
+    return tuple(messages)
+
+
+def _turn(kind: str, item: _Item, at: str) -> Sequence[Part]:
+    """What this item adds to a turn of the assistant's."""
+    match kind:
+        case "message" if item.role == "assistant":
+            return _content(item.content, f"{at}.content")
+        case "message":
+            raise InvalidRequest("a message's `role` is one of user, assistant, system, developer", param=f"{at}.role")
+        case "function_call":
+            for name, value in (("call_id", item.call_id), ("name", item.name)):
+                if not value:
+                    raise InvalidRequest(f"a function call has a `{name}`", param=f"{at}.{name}")
+            return [ToolCall(id=item.call_id or "", name=item.name or "", arguments=item.arguments or "{}")]
+        case "reasoning":
+            return [_reasoning(item)]
+        case _:
+            raise _unknown_item(kind, at)
+
+
+def _reasoning(item: _Item) -> Reasoning:
+    thought = item.content if isinstance(item.content, list) and item.content else item.summary or []
+    text = "\n\n".join(part.text or "" for part in thought)
+    if not item.encrypted_content:
+        return Reasoning(text=text, id=item.id or None)
+    seal, origin, redacted = responses_seal.read(item.encrypted_content)
+    return Reasoning(text=text, seal=seal, origin=origin, redacted=redacted, id=item.id or None)
+
+
+def _result(item: _Item, at: str) -> ToolResult:
+    if not item.call_id:
+        raise InvalidRequest("a function's output has the `call_id` of its call", param=f"{at}.call_id")
+    if item.output is None:
+        raise InvalidRequest("a function's output is a text or a list of parts", param=f"{at}.output")
+    parts = [
+        part for part in _content(item.output, f"{at}.output") if isinstance(part, Text | Image | File)
+    ]  # there are no others
+    return ToolResult(id=item.call_id, parts=tuple(parts), name=item.name)
+
+
+def _content(content: str | list[_Part] | None, at: str) -> tuple[Part, ...]:
+    match content:
+        case None:
+            raise InvalidRequest("a message has a `content`: a text or a list of parts", param=at)
+        case str():
+            return (Text(text=content),) if content else ()
+        case _:
+            return tuple(_part(part, f"{at}[{place}]") for place, part in enumerate(content))
+
+
+def _part(part: _Part, at: str) -> Part:
+    cached = _holds(part.prompt_cache_breakpoint)
+    match part.type:
+        case "input_text" | "output_text" | "text" | "summary_text":
+            if part.text is None:
+                raise InvalidRequest(f"a part of type {part.type} has a `text`", param=f"{at}.text")
+            return Text(text=part.text, cached=cached)
+        case "refusal":
+            if part.refusal is None:
+                raise InvalidRequest("a part of type refusal has a `refusal`", param=f"{at}.refusal")
+            return Refusal(text=part.refusal)
+        case "input_image":
+            detail = None if part.detail == "auto" else part.detail
+            if part.image_url is None:
+                if part.file_id is None:
+                    raise InvalidRequest("an image has an `image_url` or a `file_id`", param=f"{at}.image_url")
+                return Image(id=part.file_id, detail=detail, cached=cached)
+            media_type, data = data_url(part.image_url, f"{at}.image_url")
+            url = part.image_url if data is None else None
+            return Image(media_type=media_type, data=data, url=url, detail=detail, cached=cached)
+        case "input_file":
+            return _file(part, at, cached)
+        case "input_audio" if part.input_audio is not None:
+            sound = part.input_audio
+            if sound.format not in SOUNDS:
+                raise InvalidRequest(f"a sound is one of {', '.join(SOUNDS)}", param=f"{at}.input_audio.format")
+            return File(media_type=SOUNDS[sound.format], data=sound.data)
+        case other:
+            raise InvalidRequest(
+                f"a part of type {other[:64]!r} is not understood; input_text, input_image, input_file, output_text"
+                " and refusal are",
+                param=f"{at}.type",
+            )
+
+
+def _file(part: _Part, at: str, cached: bool) -> File:
+    if part.file_data is None:
+        if part.file_url is None and part.file_id is None:
+            raise InvalidRequest("a file has `file_data`, `file_url` or `file_id`", param=at)
+        return File(url=part.file_url, id=part.file_id, name=part.filename, cached=cached)
+    media_type, data = data_url(part.file_data, f"{at}.file_data")
+    # Without a media type, it is what nearly all of them are.
+    return File(
+        media_type=media_type or "application/pdf", data=data or part.file_data, name=part.filename, cached=cached
+    )
+
+
+def data_url(url: str, at: str) -> tuple[str | None, str | None]:
+    """The media type and the base64 of a ``data:`` URL; of any other nothing."""
+    if not url.startswith("data:"):
+        return None, None
+    kind, comma, data = url[5:].partition(",")
+    media_type, semicolon, encoding = kind.rpartition(";")
+    if not comma or not semicolon or encoding != "base64":
+        raise InvalidRequest("a data URL is data:MEDIA/TYPE;base64,...", param=at)
+    return media_type, data
+
+
+def _tools(tools: Sequence[_Tool]) -> tuple[Tool, ...]:
+    found = []
+    for place, tool in enumerate(tools):
+        if tool.type != "function":
+            continue  # it is `vital`
+        if not tool.name:
+            raise InvalidRequest("a function has a `name`", param=f"tools[{place}].name")
+        parameters = bytes(tool.parameters) if _holds(tool.parameters) else None
+        if parameters is not None and not parameters.startswith(b"{"):
+            raise InvalidRequest("a function's `parameters` is a JSON Schema", param=f"tools[{place}].parameters")
+        found.append(Tool(tool.name, tool.description, parameters, tool.strict))
+    return tuple(found)
+
+
+def _choice(choice: str | _Choice | None) -> ToolChoice | None:
+    match choice:
+        case None:
+            return None
+        case str():
+            return ToolChoice(_mode(choice, "tool_choice"))
+        case _Choice(type="function", name=str(name)) if name:
+            return ToolChoice(name=name)
+        case _Choice(type="function"):
+            raise InvalidRequest("a function to be called has a `name`", param="tool_choice.name")
+        case _Choice(type="allowed_tools", mode=mode):
+            return ToolChoice(_mode(mode or "", "tool_choice.mode"))
+        case _:
+            return None  # it is `vital`
+
+
+def _mode(mode: str, at: str) -> ToolMode:
+    try:
+        return ToolMode(mode)
+    except ValueError:
+        raise InvalidRequest(f"`{at}` is one of {', '.join(ToolMode)}", param=at) from None
+
+
+def _allowed(tools: tuple[Tool, ...], allowed: Sequence[_Tool]) -> tuple[Tool, ...]:
+    """Of all tools those that may be called now: no other dialect tells the two apart."""
+    known = {tool.name: tool for tool in tools}
+    for place, tool in enumerate(allowed):
+        if tool.type == "function" and tool.name not in known:
+            raise InvalidRequest("an allowed tool is one of `tools`", param=f"tool_choice.tools[{place}]")
+    names = {tool.name for tool in allowed}
+    return tuple(tool for tool in tools if tool.name in names)
+
+
+def _format(text: _Words | None) -> Format | None:
+    if text is None or text.format is None:
+        return None
+    said = text.format
+    match said.type:
+        case "text":
+            return None
+        case "json_object":
+            return Format()
+        case "json_schema":
+            if not bytes(said.schema).startswith(b"{"):
+                raise InvalidRequest("the format json_schema has a `schema`", param="text.format.schema")
+            return Format(bytes(said.schema), said.name, said.description, said.strict)
+        case _:
+            raise InvalidRequest("a format is one of text, json_object, json_schema", param="text.format.type")
+
+
+def _thinking(reasoning: _Reasoning | None) -> Thinking | None:
+    if reasoning is None:
+        return None
+    shown = True if reasoning.summary or reasoning.generate_summary else None
+    if reasoning.effort == "none":
+        return Thinking(on=False)
+    if reasoning.effort is None and shown is None:
+        return None
+    return Thinking(effort=reasoning.effort, shown=shown)
+
+
+def _holds(value: msgspec.Raw) -> bool:
+    return bytes(memoryview(value)[:5]) not in (b"", b"null")
+
+
+def _unknown_item(kind: str, at: str) -> InvalidRequest:
+    if kind == "item_reference":
+        return InvalidRequest("items are not kept yet: send the item itself", param=f"{at}.type")
+    return InvalidRequest(
+        f"an item of type {kind[:64]!r} is not understood; {', '.join(sorted(UNDERSTOOD_ITEMS))} are",
+        param=f"{at}.type",
+    )
+
+
+def _misfit(body: bytes | bytearray, message: str) -> InvalidRequest:
+    """Of a request that has a field of a wrong type. An item that is none of ours is named before its fields are."""
+    said, _, place = message.partition(" - at `$")
+    path = place.rstrip("`").removeprefix(".")
+    if path.startswith("input["):
+        try:
+            kinds = _kinds(body).input
+        except msgspec.DecodeError:
+            kinds = []
+        for at, item in enumerate(kinds):
+            if item.type is not None and item.type not in UNDERSTOOD_ITEMS:
+                return _unknown_item(item.type, f"input[{at}]")
+    lacking = said.partition("missing required field `")[2].partition("`")[0]
+    if lacking:
+        path = f"{path}.{lacking}".removeprefix(".")
+    return InvalidRequest(f"the request is not right: {message}", param=path or None)
