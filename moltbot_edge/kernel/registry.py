@@ -43,6 +43,7 @@ BUILTINS: Mapping[str, Mapping[str, str]] = {
     },
     "dialect": {
         "openai-chat": "moltbot_edge.dialects.openai_chat",
+        "openai-responses": "moltbot_edge.dialects.openai_responses",
     },
 }
 
