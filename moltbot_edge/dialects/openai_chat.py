@@ -6,75 +6,36 @@ Source: OpenAI's API reference; ``timings`` and rerank as ``llama-server`` has t
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import msgspec
 
-from moltbot_edge.api import Dialect, GatewayError, Prompt, ReplyObserver, ReplyReader, Timings, Usage, dialect
+from moltbot_edge.api import (
+    ChatCodec,
+    Dialect,
+    GatewayError,
+    Operation,
+    Prompt,
+    ReplyObserver,
+    ReplyReader,
+    Timings,
+    Usage,
+    dialect,
+)
 from moltbot_edge.core import sse
 from moltbot_edge.dialects import openai_prompt, openai_reply
+from moltbot_edge.dialects.openai_usage import TimingsWire, UsageWire
 from moltbot_edge.dialects.paths import PATHS
 
 HELD_HEAD_BYTES = 4 * 1024  # llama-server's embeddings say their usage before the vectors
 HELD_TAIL_BYTES = 64 * 1024  # everyone else's usage comes last
 
-# What nobody counts or measures is not believed: sums are made of it, and routes.
-MOST_TOKENS = 10**9
-LEAST_RATE, MOST_RATE = 1e-3, 1e7  # tokens a second
-
-
-class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-
-    def canonical(self) -> Usage:
-        details = self.prompt_tokens_details
-        return _usage(self.prompt_tokens, self.completion_tokens, None if details is None else details.cached_tokens)
-
-
-class _Timings(msgspec.Struct):
-    """``llama-server``'s own. It counts tokens here when nobody asked a stream for ``usage``."""
-
-    cache_n: int | None = None
-    prompt_n: int | None = None
-    predicted_n: int | None = None
-    prompt_per_second: float | None = None
-    predicted_per_second: float | None = None
-
-    def canonical(self) -> Timings:
-        # The time of a single token is from its end to its end: a million a second.
-        written_per_second = None if self.predicted_n == 1 else self.predicted_per_second
-        return Timings(_rate(self.prompt_per_second), _rate(written_per_second))
-
-    def usage(self) -> Usage | None:
-        if self.prompt_n is None or self.predicted_n is None:
-            return None
-        cached = self.cache_n or 0
-        return _usage(self.prompt_n + cached, self.predicted_n, cached)
-
 
 class _Said(msgspec.Struct):
     """What a reply, or one event of it, says of itself. Everything else in it stays undecoded."""
 
-    usage: _Usage | None = None
-    timings: _Timings | None = None
-
-
-def _usage(read: int | None, written: int | None, cached: int | None) -> Usage:
-    tokens = _tokens(read)
-    return Usage(tokens, _tokens(written), min(_tokens(cached), tokens))
-
-
-def _tokens(said: int | None) -> int:
-    return min(max(said or 0, 0), MOST_TOKENS)
-
-
-def _rate(said: float | None) -> float:
-    return said if said is not None and LEAST_RATE <= said <= MOST_RATE else 0.0
+    usage: UsageWire | None = None
+    timings: TimingsWire | None = None
 
 
 _said = msgspec.json.Decoder(_Said).decode
@@ -165,6 +126,10 @@ def _last_object(piece: bytes, key: str) -> object | None:
 class OpenAIChat(Dialect):
     name = "openai-chat"
     paths = PATHS["openai-chat"]
+    operations: Mapping[str, Operation] = {
+        "/v1/chat/completions": Operation.CHAT,
+        "/v1/embeddings": Operation.EMBED,
+    }
 
     def credentials(self, api_key: str) -> tuple[str, str]:
         return "Authorization", f"Bearer {api_key}"
@@ -188,3 +153,8 @@ class OpenAIChat(Dialect):
 
     def ping(self) -> bytes:
         return sse.comment("ping")
+
+    def codec(self) -> ChatCodec:
+        from moltbot_edge.dialects.openai_codec import OpenAICodec
+
+        return OpenAICodec()

@@ -14,7 +14,8 @@ from moltbot_edge.core import sse
 from moltbot_edge.core.dialect import ReplyReader
 from moltbot_edge.core.errors import GatewayError, UpstreamRefused, leaves
 from moltbot_edge.core.events import Timings, Usage
-from moltbot_edge.dialects.openai_chat import HELD_TAIL_BYTES, MOST_TOKENS, OpenAIChat
+from moltbot_edge.dialects.openai_chat import HELD_TAIL_BYTES, OpenAIChat
+from moltbot_edge.dialects.openai_usage import MOST_TOKENS
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "openai_chat"
 DIALECT = OpenAIChat()
