@@ -14,6 +14,7 @@
     |  `- BodyTooLarge         413
     |- Overloaded              503  a limit of ours is reached; carries when to come back
     |- EngineFailed            503  a model of this board does not start
+    |- ModelTooLarge           507  a model of this board cannot fit into the memory of its engines
     `- UpstreamError                another machine is at fault; another deployment may do better
        |- Unreachable          502
        |- ClosedUnanswered     502
@@ -113,6 +114,13 @@ class EngineFailed(GatewayError):
     kind = "engine_error"
     code = "engine_failed"
     retryable = True
+
+
+class ModelTooLarge(GatewayError):
+    status = 507
+    kind = "engine_error"
+    code = "model_too_large"
+    retryable = True  # here it never fits; another machine may have it
 
 
 class UpstreamError(GatewayError):

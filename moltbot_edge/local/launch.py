@@ -47,8 +47,15 @@ class Survey(msgspec.Struct, frozen=True):
     facts: Facts
     launch: Launch
 
+    @classmethod
+    def unknown(cls) -> Survey:
+        """Of what cannot start, and will say why when it is tried."""
+        return cls(0, Facts(""), Launch(0))
+
     @property
     def footprint(self) -> Footprint:
+        if not self.facts.architecture:
+            return Footprint(0, program=0)
         return predicted(self.weights_bytes, self.facts, self.launch)
 
     def longest_context(self, room_bytes: int) -> int:

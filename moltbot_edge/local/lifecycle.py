@@ -1,15 +1,16 @@
 """The life of one engine, as a table: what happened, and what follows from it. Not how: `supervisor` carries it out.
 
-                    WANTED          SPAWNED         HEALTHY
+                   ADMITTED         SPAWNED         HEALTHY
         stopped ------------> starting ------> loading -------> ready
-          ^  ^                  |  ^             |  ^             |  UNWANTED
-          |  |           EXITED |  | RESTED      |  | PORT_TAKEN  v
+          ^  ^                  |                |  ^             |  UNWANTED
+          |  |           EXITED |                |  | PORT_TAKEN  v
           |  `--- RESTED ---- failed <-----------'--'          draining
           |                        EXITED                         |  IDLE
           `------------------------ stopping <--------------------'
                      EXITED
 
-A request that comes while an engine goes away is kept as a wish, and served by the engine that starts after it.
+What is wanted does not start at once: `placement` admits it where there is room. A request that comes while an engine
+goes away is kept as a wish, and served by the engine that starts after it.
 *now* is `time.monotonic` seconds.
 """
 
@@ -38,11 +39,13 @@ class State(StrEnum):
 
 class Event(StrEnum):
     WANTED = "wanted"  # a request needs it
+    ADMITTED = "admitted"  # there is room for it
     UNWANTED = "unwanted"  # it shall go once it has finished what it does
     SHUTDOWN = "shutdown"  # it shall go now
     SPAWNED = "spawned"
     HEALTHY = "healthy"
     OVERDUE = "overdue"  # not healthy within its time
+    CONDEMNED = "condemned"  # it shall go now, whatever it does: it is stuck, or takes what it was not given
     IDLE = "idle"  # nothing in its slots
     PORT_TAKEN = "port-taken"  # it exited, because somebody else had its port
     EXITED = "exited"  # no process any more, or there never was one
@@ -50,6 +53,7 @@ class Event(StrEnum):
 
 
 class Effect(StrEnum):
+    PLACE = "place"  # find room for it -> ADMITTED, or UNWANTED where there can be none
     SPAWN = "spawn"  # -> SPAWNED, then EXITED or PORT_TAKEN
     WATCH_HEALTH = "watch-health"  # -> HEALTHY or OVERDUE
     WATCH_SLOTS = "watch-slots"  # -> IDLE
@@ -85,20 +89,21 @@ def rest_s(failures: int) -> float:
 
 
 _S, _X = State, Effect
-_BEGIN = Step(_S.STARTING, (_X.SPAWN,), wanted=True)
 _FAIL = Step(_S.FAILED, (_X.REFUSE, _X.REST), wanted=False)
 _CRASH = Step(_S.FAILED, (_X.REST,))  # the wish stays: it comes back by itself
-_END = Step(_S.STOPPED, if_wanted=_BEGIN)
+_END = Step(_S.STOPPED, if_wanted=Step(_S.STOPPED, (_X.PLACE,)))
 
 # A pair that says only where it stays is late news of a process that has gone, or a wish that is there already.
 TABLE: Mapping[State, Mapping[Event, Step]] = {
     State.STOPPED: {
-        Event.WANTED: _BEGIN,
-        Event.UNWANTED: Step(_S.STOPPED),
-        Event.SHUTDOWN: Step(_S.STOPPED),
+        Event.WANTED: Step(_S.STOPPED, (_X.PLACE,), wanted=True),
+        Event.ADMITTED: Step(_S.STARTING, (_X.SPAWN,)),
+        Event.UNWANTED: Step(_S.STOPPED, (_X.REFUSE,), wanted=False),
+        Event.SHUTDOWN: Step(_S.STOPPED, (_X.REFUSE,), wanted=False),
         Event.SPAWNED: Step(_S.STOPPED),
         Event.HEALTHY: Step(_S.STOPPED),
         Event.OVERDUE: Step(_S.STOPPED),
+        Event.CONDEMNED: Step(_S.STOPPED),
         Event.IDLE: Step(_S.STOPPED),
         Event.PORT_TAKEN: Step(_S.STOPPED),
         Event.EXITED: Step(_S.STOPPED),
@@ -106,12 +111,14 @@ TABLE: Mapping[State, Mapping[Event, Step]] = {
     },
     State.STARTING: {
         Event.WANTED: Step(_S.STARTING, wanted=True),
+        Event.ADMITTED: Step(_S.STARTING),
         # Nothing to stop yet: SPAWNED or EXITED finds it in `stopping`.
         Event.UNWANTED: Step(_S.STOPPING, (_X.REFUSE,), wanted=False),
         Event.SHUTDOWN: Step(_S.STOPPING, (_X.REFUSE,), wanted=False),
         Event.SPAWNED: Step(_S.LOADING, (_X.WATCH_HEALTH,)),
         Event.HEALTHY: Step(_S.STARTING),
         Event.OVERDUE: Step(_S.STARTING),
+        Event.CONDEMNED: Step(_S.STARTING),
         Event.IDLE: Step(_S.STARTING),
         Event.PORT_TAKEN: _FAIL,
         Event.EXITED: _FAIL,
@@ -119,12 +126,14 @@ TABLE: Mapping[State, Mapping[Event, Step]] = {
     },
     State.LOADING: {
         Event.WANTED: Step(_S.LOADING, wanted=True),
+        Event.ADMITTED: Step(_S.LOADING),
         Event.UNWANTED: Step(_S.STOPPING, (_X.REFUSE, _X.STOP), wanted=False),
         Event.SHUTDOWN: Step(_S.STOPPING, (_X.REFUSE, _X.STOP), wanted=False),
         Event.SPAWNED: Step(_S.LOADING),
         Event.HEALTHY: Step(_S.READY, (_X.ANSWER,)),
         # It fails when it is gone, not before: two of a model would not fit.
         Event.OVERDUE: Step(_S.LOADING, (_X.STOP,)),
+        Event.CONDEMNED: Step(_S.LOADING, (_X.STOP,)),
         Event.IDLE: Step(_S.LOADING),
         Event.PORT_TAKEN: Step(_S.STARTING, (_X.SPAWN,)),
         Event.EXITED: _FAIL,
@@ -132,11 +141,13 @@ TABLE: Mapping[State, Mapping[Event, Step]] = {
     },
     State.READY: {
         Event.WANTED: Step(_S.READY, (_X.ANSWER,), wanted=True),
+        Event.ADMITTED: Step(_S.READY),
         Event.UNWANTED: Step(_S.DRAINING, (_X.WATCH_SLOTS,), wanted=False),
         Event.SHUTDOWN: Step(_S.STOPPING, (_X.STOP,), wanted=False),
         Event.SPAWNED: Step(_S.READY),
         Event.HEALTHY: Step(_S.READY),
         Event.OVERDUE: Step(_S.READY),
+        Event.CONDEMNED: Step(_S.STOPPING, (_X.STOP,)),
         Event.IDLE: Step(_S.READY),
         Event.PORT_TAKEN: _CRASH,
         Event.EXITED: _CRASH,
@@ -144,11 +155,13 @@ TABLE: Mapping[State, Mapping[Event, Step]] = {
     },
     State.DRAINING: {
         Event.WANTED: Step(_S.DRAINING, wanted=True),
+        Event.ADMITTED: Step(_S.DRAINING),
         Event.UNWANTED: Step(_S.DRAINING, (_X.REFUSE,), wanted=False),
         Event.SHUTDOWN: Step(_S.STOPPING, (_X.REFUSE, _X.STOP), wanted=False),
         Event.SPAWNED: Step(_S.DRAINING),
         Event.HEALTHY: Step(_S.DRAINING),
         Event.OVERDUE: Step(_S.DRAINING),
+        Event.CONDEMNED: Step(_S.STOPPING, (_X.STOP,)),
         Event.IDLE: Step(_S.STOPPING, (_X.STOP,)),
         Event.PORT_TAKEN: _END,
         Event.EXITED: _END,
@@ -156,11 +169,13 @@ TABLE: Mapping[State, Mapping[Event, Step]] = {
     },
     State.STOPPING: {
         Event.WANTED: Step(_S.STOPPING, wanted=True),
+        Event.ADMITTED: Step(_S.STOPPING),
         Event.UNWANTED: Step(_S.STOPPING, (_X.REFUSE,), wanted=False),
         Event.SHUTDOWN: Step(_S.STOPPING, (_X.REFUSE,), wanted=False),
         Event.SPAWNED: Step(_S.STOPPING, (_X.STOP,)),
         Event.HEALTHY: Step(_S.STOPPING),
         Event.OVERDUE: Step(_S.STOPPING),
+        Event.CONDEMNED: Step(_S.STOPPING),
         Event.IDLE: Step(_S.STOPPING),
         Event.PORT_TAKEN: _END,
         Event.EXITED: _END,
@@ -169,11 +184,13 @@ TABLE: Mapping[State, Mapping[Event, Step]] = {
     State.FAILED: {
         # Who asks now is told when to come back, and finds it started then.
         Event.WANTED: Step(_S.FAILED, (_X.REFUSE,), wanted=True),
+        Event.ADMITTED: Step(_S.FAILED),
         Event.UNWANTED: Step(_S.FAILED, wanted=False),
         Event.SHUTDOWN: Step(_S.STOPPED, wanted=False),
         Event.SPAWNED: Step(_S.FAILED),
         Event.HEALTHY: Step(_S.FAILED),
         Event.OVERDUE: Step(_S.FAILED),
+        Event.CONDEMNED: Step(_S.FAILED),
         Event.IDLE: Step(_S.FAILED),
         Event.PORT_TAKEN: Step(_S.FAILED),
         Event.EXITED: Step(_S.FAILED),

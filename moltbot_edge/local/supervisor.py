@@ -1,7 +1,8 @@
-"""All engines of this board. One task owns what is known of them, decides by `lifecycle`, and carries out its effects.
+"""All engines of this board. One task owns what is known of them; it decides by `lifecycle` and `placement`.
 
-Everybody else sends news: a request that wants a model, a child that ended, a timer. Nothing here reads the state of
-an engine in order to change it, except that task; so there is no moment at which two starts of one model can meet.
+Everybody else sends `news`: a request that wants a model, a child that ended, a timer. Nothing here reads the state of
+an engine in order to change it, except that task; so there is no moment at which two starts of one model can meet, or
+two models are given the same memory. What it decides is carried out beside it, by `attendants`.
 """
 
 from __future__ import annotations
@@ -10,74 +11,66 @@ import asyncio
 import logging
 import types
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-import msgspec
-
 from moltbot_edge.config.schema import Engines
-from moltbot_edge.core.errors import EngineFailed
-from moltbot_edge.core.events import Timings, Usage
-from moltbot_edge.core.lease import Lease, Wish
-from moltbot_edge.local import health
-from moltbot_edge.local.launch import CannotStart, EngineModel, Launcher
-from moltbot_edge.local.lifecycle import Effect, Engine, Event, State, step
-from moltbot_edge.local.process import KILL_S, Child, how_it_ended, spawn
-from moltbot_edge.local.profile import HOST
+from moltbot_edge.core.errors import (
+    ClosedUnanswered,
+    EngineFailed,
+    GatewayError,
+    TruncatedReply,
+    Unreachable,
+    UpstreamTimeout,
+)
+from moltbot_edge.core.lease import Lease, Phase, Progress, Wish, unheard
+from moltbot_edge.local import placement
+from moltbot_edge.local.account import Account, Change, Evicted, Note, Refused, Room, Waited, too_large
+from moltbot_edge.local.attendants import Attendants, quoted
+from moltbot_edge.local.board import this_machine
+from moltbot_edge.local.health import suspicion
+from moltbot_edge.local.keeping import BEFORE_STOP_S, IDLE_S, Keeper, KeepsNothing
+from moltbot_edge.local.launch import EngineModel, Launcher, Survey
+from moltbot_edge.local.leases import Address, EngineLease, Tenant
+from moltbot_edge.local.lifecycle import Effect, Event, State, step
+from moltbot_edge.local.memory import Memory, Share
+from moltbot_edge.local.news import (
+    Arrived,
+    Came,
+    Closing,
+    Left,
+    Measured,
+    News,
+    Rests,
+    Seen,
+    Surveyed,
+    Tick,
+    Told,
+    Unwanted,
+)
+from moltbot_edge.local.placement import Budget, Decision, Running, Stage, Wanted
+from moltbot_edge.local.process import KILL_S
+from moltbot_edge.local.profile import HOST, Board
+from moltbot_edge.local.record import Record, Returning
 
-__all__ = ["Change", "EngineModel", "Supervisor"]
+__all__ = ["Account", "Change", "EngineModel", "Supervisor"]
 
-FIRST_POLL_S, LONGEST_POLL_S = 0.05, 0.5  # a warm file loads in less than the first, a cold one takes minutes
-SLOTS_POLL_S = 2.0  # see `health.is_idle`
 SHOWN_LINES = 12  # of an engine's output, in an error: llama-server says what is wrong some eight lines before its end
+LAST_NEWS_S = 2.0  # from a connection's end to that of the process behind it, with its last words
+MARGIN = 1.05  # what engines take may be so much more than was given before one of them is ended
+RETURN_S = 3.0  # for memory to come back after a process has ended; a GPU's driver takes its time
+SHORT_S = 30.0  # for a machine to have what the budget promised, then 503
+PROGRESS_S = 1.0
+AGAIN_S = 0.2  # between two looks at memory that is to come back
 
-Address = tuple[str, int]
 T = TypeVar("T")
-
-
-class Change(msgspec.Struct, frozen=True):
-    """What happened to one engine, and the state it is in now: for metrics and logs."""
-
-    name: str
-    event: Event
-    state: State
-
-
-class _News(msgspec.Struct, frozen=True):
-    """*run* numbers the starts of an engine: what is told of an earlier one comes too late."""
-
-    name: str
-    event: Event
-    run: int | None = None
-    waiter: asyncio.Future[Address] | None = None
-    leaver: asyncio.Future[None] | None = None
-    child: Child | None = None
-    port: int = 0
-    reason: str = ""
-
-
-class _Record:
-    """What the owner knows of one engine. Touched by no other task."""
-
-    def __init__(self, model: EngineModel) -> None:
-        self.model = model
-        self.engine = Engine()
-        self.run = 0
-        self.child: Child | None = None
-        self.port = 0
-        self.reason = ""  # of the last end, the first that was told
-        self.words: list[str] = []  # the engine's own last
-        self.began = 0.0
-        self.watch: asyncio.Task[None] | None = None
-        self.waiters: set[asyncio.Future[Address]] = set()  # as many as requests are let in
-        self.leavers: list[asyncio.Future[None]] = []
 
 
 class Supervisor:
     """Runs from ``async with`` to its end, which stops every engine within ``engines.stop_s`` and a little more.
 
     *environment* is the gateway's own: an engine gets its PATH, its locale and its GPU's settings, no secret.
-    *on_change* is called on the event loop.
+    *on_change* and *on_note* are called on the event loop.
     """
 
     def __init__(
@@ -88,13 +81,25 @@ class Supervisor:
         log: logging.Logger,
         environment: Mapping[str, str] = types.MappingProxyType({}),
         on_change: Callable[[Change], None] = lambda change: None,
+        on_note: Callable[[Note], None] = lambda note: None,
+        keeper: Keeper = KeepsNothing(),  # noqa: B008  # it has no state
+        memory: Memory | None = None,
     ) -> None:
         self._engines = engines
         self._log = log
         self._on_change = on_change
-        self._launcher = Launcher(engines, environment, log)
-        self._records = {name: _Record(model) for name, model in models.items()}
-        self._inbox: asyncio.Queue[_News | None] = asyncio.Queue()
+        self._on_note = on_note
+        self._keeper = keeper
+        self._memory = memory or Memory()
+        self._inbox: asyncio.Queue[News] = asyncio.Queue()
+        launcher = Launcher(engines, environment, log, keeper)
+        self._attendants = Attendants(engines, launcher, keeper, self._memory, log, self._tell)
+        self._records = {name: Record(model) for name, model in models.items()}
+        self._limit_bytes: int | None = None  # not known before `Arrived`
+        self._measuring: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._progress_at = 0.0
+        self._learns_down: bool | None = None  # a Jetson's GPU takes memory that is no process's
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[None]] = set()
         self._owner: asyncio.Task[None] | None = None
@@ -102,108 +107,251 @@ class Supervisor:
     async def __aenter__(self) -> Supervisor:
         await self._group.__aenter__()
         self._owner = self._group.create_task(self._own())
+        if self._records:
+            self._begin(self._attendants.arrive())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         assert self._owner is not None
-        self._inbox.put_nowait(None)
+        self._tell(Closing())
         try:
-            await asyncio.wait({self._owner}, timeout=self._engines.stop_s + 2 * KILL_S)
+            await asyncio.wait({self._owner}, timeout=BEFORE_STOP_S + self._engines.stop_s + 2 * KILL_S)
         finally:
             if not self._owner.done():
                 self._log.error("engines do not end: %s", self.states())
                 self._owner.cancel()
             for task in self._tasks:
                 task.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             await self._group.__aexit__(None, None, None)
-
-    async def ensure_ready(self, name: str) -> Address:
-        """Where the engine of *name* listens; started if it does not run. All who ask wait for one start.
-
-        Raises `EngineFailed` with the reason, the engine's last words and when to ask again. Who is cancelled
-        leaves alone; the start goes on. A name that was not given at the beginning is a `KeyError`.
-        """
-        self._records[name]
-        self._must_run()
-        waiter: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
-        self._inbox.put_nowait(_News(name, Event.WANTED, waiter=waiter))
-        return await waiter
 
     @asynccontextmanager
     async def lease(self, name: str, wish: Wish) -> AsyncIterator[Lease]:
-        """The engine of *name*, ready. Raises as `ensure_ready`."""
-        yield _Lease(await self.ensure_ready(name))
+        """The engine of *name*, ready, until it is left. Started if it does not run; all who ask wait for one start.
+
+        Raises `EngineFailed` with the reason, the engine's last words and when to ask again, or `ModelTooLarge`.
+        Inside, an upstream's error becomes the engine's where that has ended. Who is cancelled leaves alone; a start
+        that has begun goes on. A name that was not given at the beginning is a `KeyError`.
+        """
+        self._records[name]
+        self._must_run()
+        tenant = Tenant(name, wish, self._now())
+        self._tell(Came(tenant))
+        try:
+            address = await tenant.granted
+            slot = await self._attendants.slot(name, address, wish)
+            try:
+                tenant.sent = True
+                yield EngineLease(tenant, address, slot, self._keeper)
+            except (ClosedUnanswered, TruncatedReply, Unreachable, UpstreamTimeout) as error:
+                raise await self._explained(tenant, error) from error
+            finally:
+                if not tenant.answered and slot is not None:
+                    self._keeper.left(name, slot)
+        finally:
+            if tenant.granted.done() and not tenant.granted.cancelled():
+                tenant.granted.exception()  # heard, though its caller had just left
+            self._tell(Left(tenant))
+
+    async def ensure_ready(self, name: str) -> Address:
+        """Where the engine of *name* listens now. Nobody holds it: it may be gone at once. Raises as `lease`."""
+        async with self.lease(name, Wish()) as lease:
+            lease.answered(None, None)
+            return lease.address
 
     async def stop(self, name: str) -> None:
         """Let the engine of *name* finish what it does, and end it. A request that comes meanwhile starts it again."""
         self._records[name]
         self._must_run()
         leaver: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._inbox.put_nowait(_News(name, Event.UNWANTED, leaver=leaver))
+        self._tell(Unwanted(name, leaver))
         await leaver
 
     def states(self) -> dict[str, str]:
         return {name: record.engine.state.value for name, record in self._records.items()}
 
+    def account(self) -> Account:
+        """What there is to give and who has it: for metrics and those who look. Nothing is decided by it."""
+        return Account(
+            self._limit_bytes,
+            {
+                name: Room(
+                    record.engine.state.value,
+                    record.need_bytes(),
+                    record.share.pss,
+                    len(record.waiting),
+                    len(record.leased),
+                    record.model.pin,
+                )
+                for name, record in self._records.items()
+            },
+        )
+
     def _must_run(self) -> None:
         if self._owner is None or self._owner.done():
             raise EngineFailed("the engines of this board are not running: the gateway starts or ends")
+
+    async def _explained(self, tenant: Tenant, error: GatewayError) -> GatewayError:
+        """*error* as that of the engine, if it has ended: its process may take a moment longer than its connection."""
+        wait_s = 0.0 if isinstance(error, UpstreamTimeout) else LAST_NEWS_S
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                return EngineFailed(await asyncio.shield(tenant.ended))
+        return error
 
     # The owner: the only task that decides.
 
     async def _own(self) -> None:
         closing = False
         while not closing or any(one.engine.state is not State.STOPPED for one in self._records.values()):
-            news = await self._inbox.get()
-            if news is None:
-                closing = True
-                for name in self._records:
-                    self._heed(_News(name, Event.SHUTDOWN))
-            elif closing and news.event in (Event.WANTED, Event.UNWANTED):
-                self._turn_away(news)
-            else:
-                self._heed(news)
+            several = [await self._inbox.get()]
+            while not self._inbox.empty():
+                several.append(self._inbox.get_nowait())
+            for news in several:
+                if isinstance(news, Closing):
+                    closing = True
+                    for record in self._records.values():
+                        self._step(record, Event.SHUTDOWN)
+                elif closing and isinstance(news, Came | Unwanted):
+                    self._turn_away(news)
+                else:
+                    self._heed(news)
+            if not closing:
+                self._place()
         while not self._inbox.empty():
-            if (late := self._inbox.get_nowait()) is not None:
-                self._turn_away(late)
+            self._turn_away(self._inbox.get_nowait())
 
-    def _heed(self, news: _News) -> None:
-        record = self._records[news.name]
-        if news.run not in (None, record.run):
+    def _heed(self, news: News) -> None:
+        match news:
+            case Arrived(limit_bytes):
+                self._limit_bytes = limit_bytes
+                self._log.debug("engines may take %d MiB together", limit_bytes >> 20)
+                for record in self._records.values():
+                    if record.model.pin:
+                        self._step(record, Event.WANTED)
+            case Came(tenant):
+                self._came(tenant)
+            case Left(tenant):
+                self._left(tenant)
+            case Unwanted(name, leaver):
+                self._records[name].leavers.append(leaver)
+                self._step(self._records[name], Event.UNWANTED, why="asked")
+            case Surveyed(name, survey):
+                self._records[name].surveying = False
+                self._records[name].survey = survey or Survey.unknown()
+            case Told(name, run):
+                if self._records[name].run == run:
+                    self._told(self._records[name], news)
+            case Seen(name, run, work):
+                record = self._records[name]
+                if record.run == run and record.engine.state in (State.READY, State.DRAINING):
+                    record.suspicion = suspicion(record.suspicion, work, len(record.leased), self._now())
+                    if record.suspicion is not None and record.suspicion.stuck(self._now(), self._engines.stuck_s):
+                        self._condemn(record, "stuck", self._attendants.stuck())
+            case Rests(name, run, idle_since):
+                record = self._records[name]
+                if (record.run, record.idle_since) == (run, idle_since) and not record.leased:
+                    record.resting = self._begin(self._attendants.rest(name, record.port))
+            case Measured(shares):
+                self._measured(shares)
+
+    def _came(self, tenant: Tenant) -> None:
+        record = self._records[tenant.name]
+        if tenant.granted.done():  # it left while this lay in the inbox
             return
-        if news.waiter is not None:
-            if news.waiter.done():  # it left while this lay in the inbox
-                return
-            record.waiters.add(news.waiter)
-            news.waiter.add_done_callback(record.waiters.discard)
-        if news.leaver is not None:
-            record.leavers.append(news.leaver)
+        record.demand.heard(self._now())
+        record.waiting[tenant] = None
+        self._step(record, Event.WANTED)
+
+    def _left(self, tenant: Tenant) -> None:
+        record = self._records[tenant.name]
+        if tenant in record.waiting:
+            del record.waiting[tenant]
+            gone = (State.STOPPED, State.DRAINING, State.STOPPING)
+            if not record.waiting and not record.model.pin and record.engine.state in gone and record.engine.wanted:
+                self._step(record, Event.UNWANTED)
+            return
+        if tenant not in record.leased:
+            return
+        record.leased.discard(tenant)
+        if tenant.answered:
+            record.told(tenant)
+        if record.engine.state not in (State.READY, State.DRAINING):
+            return
+        if tenant.sent and not tenant.answered and record.suspect is None:
+            watch = self._attendants.watch_suspect(record.name, record.run, record.port)
+            record.suspect = self._begin(watch)
+        if not record.leased:
+            record.idle_since = now = self._now()
+            if record.rest_timer is not None:
+                record.rest_timer.cancel()
+            rests = Rests(record.name, record.run, now)
+            record.rest_timer = asyncio.get_running_loop().call_later(IDLE_S, self._tell, rests)
+            if record.engine.state is State.DRAINING and record.watch is None:
+                self._carry_out(record, Effect.WATCH_SLOTS, Event.UNWANTED, State.DRAINING)
+
+    def _told(self, record: Record, news: Told) -> None:
         if news.child is not None:
             record.child, record.port = news.child, news.port
+        if news.survey is not None:
+            record.survey = news.survey
         record.reason = record.reason or news.reason
-        before = record.engine
-        record.engine, effects = step(before, news.event, self._now())
-        self._after(record, before.state, news.event)
-        for effect in effects:
-            self._carry_out(record, effect)
+        self._step(record, news.event, why="stuck" if news.event is Event.CONDEMNED else "")
 
-    def _after(self, record: _Record, before: State, event: Event) -> None:
+    def _condemn(self, record: Record, why: str, reason: str) -> None:
+        record.reason = record.reason or reason
+        self._log.error("engine %s: %s; it is ended", record.name, reason)
+        self._step(record, Event.CONDEMNED, why=why)
+
+    # One event of one engine, and what follows from it.
+
+    def _step(self, record: Record, event: Event, why: str = "") -> None:
+        before = record.engine
+        record.engine, effects = step(before, event, self._now())
+        self._after(record, before.state, event)
+        if why and before.state is State.READY and record.engine.state is not State.READY:
+            self._on_note(Evicted(record.name, why))
+        for effect in effects:
+            self._carry_out(record, effect, event, before.state)
+
+    def _after(self, record: Record, before: State, event: Event) -> None:
         state = record.engine.state
         if event in (Event.EXITED, Event.PORT_TAKEN):
-            record.words = record.child.output.lines(SHOWN_LINES) if record.child is not None else []
-            record.child = None
+            self._buried(record)
         if record.watch is not None and state is not before:
             record.watch.cancel()
             record.watch = None
+        if state is State.READY and before is not State.READY:
+            record.loaded(self._now())
+            record.idle_since = self._now()
         if state in (State.STOPPED, State.FAILED) or event is Event.EXITED:
             for leaver in record.leavers:
                 _settle(leaver, None)
             record.leavers.clear()
         self._say(record, before, event)
-        self._on_change(Change(record.model.name, event, state))
+        self._on_change(Change(record.name, event, state))
 
-    def _say(self, record: _Record, before: State, event: Event) -> None:
-        engine, name = record.engine, record.model.name
+    def _buried(self, record: Record) -> None:
+        """Its process has gone, and all that it started."""
+        child = record.child
+        if child is None:
+            record.survey = None  # it never ran: what was found of it may be why
+        record.words = child.output.lines(SHOWN_LINES) if child is not None else []
+        for tenant in record.leased:
+            _settle(tenant.ended, f"the engine of model {record.name!r} ended: {record.reason}{quoted(record.words)}")
+        if child is not None:
+            self._keeper.gone(record.name)
+            held = record.share.pss - record.share.mapped
+            record.returning = Returning(held, record.available_before + held * 4 // 5, self._now() + RETURN_S)
+        for task in (record.suspect, record.resting):
+            if task is not None:
+                task.cancel()
+        record.child = record.suspect = record.resting = record.suspicion = None
+        record.share, record.peak_bytes, record.served = Share(), 0, 0
+
+    def _say(self, record: Record, before: State, event: Event) -> None:
+        engine, name = record.engine, record.name
         if engine.state is before:
             return
         if engine.state is State.READY:
@@ -211,107 +359,240 @@ class Supervisor:
         elif engine.state is State.FAILED:
             self._log.error(
                 "engine %s: %s; rests for %.0f s%s",
-                *(name, record.reason, engine.retry_at - self._now(), _quoted(record.words)),
+                *(name, record.reason, engine.retry_at - self._now(), quoted(record.words)),
             )
         elif event is Event.PORT_TAKEN:
             self._log.warning("engine %s: somebody else took port %d; tries another", name, record.port)
         else:
             self._log.info("engine %s: %s", name, engine.state.value)
 
-    def _carry_out(self, record: _Record, effect: Effect) -> None:
-        name, run = record.model.name, record.run
+    def _carry_out(self, record: Record, effect: Effect, event: Event, before: State) -> None:
+        name, attendants = record.name, self._attendants
         match effect:
+            case Effect.PLACE:  # with all the others, once every news has been heeded
+                if record.survey is None and not record.surveying:
+                    record.surveying = True
+                    self._begin(attendants.survey(record.model))
             case Effect.SPAWN:
                 record.run += 1
                 record.reason, record.words, record.began = "", [], self._now()
+                record.returning, record.available_before = None, 0
                 taken = {other.port for other in self._records.values() if other.child is not None}
-                self._begin(self._live(record.model, record.run, taken))
+                self._begin(attendants.live(record.model, record.run, taken))
             case Effect.WATCH_HEALTH:
-                record.watch = self._begin(self._watch_health(name, run, record.port))
+                record.watch = self._begin(attendants.watch_health(name, record.run, record.port))
             case Effect.WATCH_SLOTS:
-                record.watch = self._begin(self._watch_slots(name, run, record.port))
+                if not record.leased:
+                    record.watch = self._begin(attendants.watch_slots(name, record.run, record.port))
             case Effect.STOP:
                 if record.child is not None:
-                    self._begin(self._stop(name, record.child))
+                    record.available_before = self._memory.available()
+                    keep = before in (State.READY, State.DRAINING) and not record.leased
+                    keep = keep and event is not Event.CONDEMNED
+                    self._begin(attendants.stop(name, record.child, record.port, record.resting, keep))
             case Effect.REST:
                 rest_s = max(0.0, record.engine.retry_at - self._now())
-                asyncio.get_running_loop().call_later(rest_s, self._tell, name, Event.RESTED, run)
+                rested = Told(name, record.run, Event.RESTED)
+                asyncio.get_running_loop().call_later(rest_s, self._tell, rested)
             case Effect.ANSWER:
-                for waiter in tuple(record.waiters):
-                    _settle(waiter, (HOST, record.port))
+                self._grant(record)
             case Effect.REFUSE:
-                for waiter in tuple(record.waiters):
-                    if not waiter.done():
-                        waiter.set_exception(self._refusal(record))
+                self._refuse(record, self._refusal(record))
 
-    def _refusal(self, record: _Record) -> EngineFailed:
-        name = record.model.name
+    def _grant(self, record: Record) -> None:
+        now = self._now()
+        for tenant in record.waiting:
+            if not tenant.granted.done():
+                tenant.granted.set_result((HOST, record.port))
+                record.leased.add(tenant)
+                self._on_note(Waited(record.name, now - tenant.since))
+        record.waiting.clear()
+
+    def _refuse(self, record: Record, error: GatewayError) -> None:
+        for tenant in record.waiting:
+            if not tenant.granted.done():
+                tenant.granted.set_exception(error)
+        record.waiting.clear()
+
+    def _refusal(self, record: Record) -> GatewayError:
+        name = record.name
         if record.engine.state is not State.FAILED:
             return EngineFailed(f"the engine of model {name!r} was stopped before it was ready")
         pause_s = max(0.0, record.engine.retry_at - self._now())
         return EngineFailed(
-            f"the engine of model {name!r} is not running: {record.reason}{_quoted(record.words)}",
+            f"the engine of model {name!r} is not running: {record.reason}{quoted(record.words)}",
             retry_after_s=pause_s,
         )
 
-    def _turn_away(self, news: _News) -> None:
-        if news.waiter is not None and not news.waiter.done():
-            news.waiter.set_exception(EngineFailed("the gateway is ending, and its engines with it"))
-        if news.leaver is not None:
-            _settle(news.leaver, None)
+    def _turn_away(self, news: News) -> None:
+        match news:
+            case Came(tenant) if not tenant.granted.done():
+                tenant.granted.set_exception(EngineFailed("the gateway is ending, and its engines with it"))
+            case Unwanted(_, leaver):
+                _settle(leaver, None)
+            case _:
+                pass
 
-    # What goes on beside it, and only sends news.
+    # Who runs: `placement` says it, of all of them together.
 
-    async def _live(self, model: EngineModel, run: int, taken_ports: set[int]) -> None:
-        """One run of one engine, from looking for its program to its end."""
-        name = model.name
-        child = None
-        try:
-            command = await self._launcher.command(model, taken_ports)
-            self._log.debug("engine %s: %s", name, " ".join(command.words))
-            child = await spawn(
-                command.words,
-                environment=command.environment,
-                on_line=lambda line: self._log.debug("engine %s: %s", name, line),
-            )
-            self._tell(name, Event.SPAWNED, run, child=child, port=command.port)
-            how = how_it_ended(await child.ended())
-            taken = any("couldn't bind" in line for line in child.output.lines())
-            self._tell(name, Event.PORT_TAKEN if taken else Event.EXITED, run, reason=f"it {how}")
-        except CannotStart as error:
-            self._tell(name, Event.EXITED, run, reason=str(error))
-        except OSError as error:
-            self._tell(name, Event.EXITED, run, reason=f"it could not be started: {error}")
-        finally:
-            if child is not None:
-                child.kill()
+    def _place(self) -> None:
+        if self._limit_bytes is None:
+            return
+        now, records = self._now(), self._records
+        self._look_for_memory(now)
+        wanted = [one for record in records.values() if (one := record.wanted()) is not None]
+        ttl_s = self._engines.ttl_s
+        running = [one for record in records.values() for one in record.running(now, ttl_s)]
+        free = self._free_bytes(running) if wanted else None
+        budget = Budget(self._limit_bytes, self._engines.min_warm_s, self._engines.max_wait_s, free)
+        said = placement.place(wanted, running, budget, now)
+        room_bytes = {one.name: placement.room(running, self._limit_bytes, one.name) for one in wanted}
+        for name in said.refuse:
+            self._turn_down(records[name], too_large(records[name], room_bytes[name], self._limit_bytes), "too-large")
+        for name in said.stop:
+            why = "ttl" if name in said.expired else "room" if wanted else "grown"
+            self._step(records[name], Event.UNWANTED, why=why)
+        for name in said.close:
+            self._step(records[name], Event.UNWANTED, why="turn")
+        for name in said.start:
+            self._step(records[name], Event.ADMITTED)
+        self._turn_down_who_waits_in_vain(wanted, running, said, free, now)
+        self._tell_progress(wanted, now)
+        self._measure()
+        self._wake(said, wanted, now)
 
-    async def _watch_health(self, name: str, run: int, port: int) -> None:
-        pause_s = FIRST_POLL_S
-        try:
-            async with asyncio.timeout(self._engines.start_s):
-                while not await health.is_ready(HOST, port):
-                    await asyncio.sleep(pause_s)
-                    pause_s = min(pause_s * 1.5, LONGEST_POLL_S)
-        except TimeoutError:
-            reason = f"it was not ready within {self._engines.start_s:g} s (`engines.start_s`)"
-            self._tell(name, Event.OVERDUE, run, reason=reason)
-        else:
-            self._tell(name, Event.HEALTHY, run)
+    def _free_bytes(self, running: list[Running]) -> int:
+        """What the machine could give now: without what those that load will still take, and what is mapped by all."""
+        coming = sum(
+            max(0, one.bytes - self._records[one.name].share.pss) for one in running if one.stage is Stage.COMING
+        )
+        mapped = sum(record.share.mapped for record in self._records.values())
+        return self._memory.available() - coming - mapped
 
-    async def _watch_slots(self, name: str, run: int, port: int) -> None:
-        while not await health.is_idle(HOST, port):  # noqa: ASYNC110  # the engine is asked: it tells nobody
-            await asyncio.sleep(SLOTS_POLL_S)
-        self._tell(name, Event.IDLE, run)
+    def _look_for_memory(self, now: float) -> None:
+        """Forget what has come back, or has had its time."""
+        waited_for = [record for record in self._records.values() if record.returning is not None]
+        available = self._memory.available() if waited_for else 0
+        for record in waited_for:
+            assert record.returning is not None
+            if available >= record.returning.available or now >= record.returning.until:
+                record.returning = None
 
-    async def _stop(self, name: str, child: Child) -> None:
-        if not await child.stop(self._engines.stop_s):
-            self._log.error("engine %s: process %d does not end, not even by SIGKILL", name, child.pid)
+    def _turn_down(self, record: Record, error: GatewayError, why: str) -> None:
+        if record.waiting:
+            self._on_note(Refused(record.name, why))
+            self._log.warning("model %s: %s", record.name, error.message)
+        self._refuse(record, error)
+        self._step(record, Event.UNWANTED)
 
-    def _tell(
-        self, name: str, event: Event, run: int, child: Child | None = None, port: int = 0, reason: str = ""
+    def _turn_down_who_waits_in_vain(
+        self, wanted: list[Wanted], running: list[Running], said: Decision, free: int | None, now: float
     ) -> None:
-        self._inbox.put_nowait(_News(name, event, run, child=child, port=port, reason=reason))
+        """Nothing of ours could go, and the machine has not got what the budget promised."""
+        if free is None or any(not one.pinned for one in running):
+            return
+        for one in wanted:
+            if one.name in said.start or one.name in said.refuse or one.bytes <= free:
+                continue
+            if one.waiting and now - one.since >= SHORT_S:
+                error = EngineFailed(
+                    f"model {one.name!r} needs {one.bytes >> 20} MiB, and this machine has {max(free, 0) >> 20} free:"
+                    " something else has taken the rest",
+                    retry_after_s=SHORT_S,
+                )
+                self._turn_down(self._records[one.name], error, "memory")
+
+    def _wake(self, said: Decision, wanted: list[Wanted], now: float) -> None:
+        """Come again when time will have changed something."""
+        times = [] if said.again_at is None else [said.again_at]
+        if wanted or any(record.returning is not None for record in self._records.values()):
+            times.append(now + AGAIN_S)
+        if self._progress_at > now:
+            times.append(self._progress_at)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if times:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, min(times) - now), self._tell, Tick())
+
+    # What engines take.
+
+    def _measure(self) -> None:
+        if self._measuring is not None and not self._measuring.done():
+            return
+        children = {
+            name: (record.run, record.child.pid)
+            for name, record in self._records.items()
+            if record.child is not None and record.runs
+        }
+        if children:
+            self._measuring = self._begin(self._attendants.measure(children))
+
+    def _measured(self, shares: Mapping[str, tuple[int, Share]]) -> None:
+        self._measuring = None
+        if self._learns_down is None:
+            self._learns_down = this_machine().board is not Board.JETSON
+        for name, (run, share) in shares.items():
+            record = self._records[name]
+            if record.run == run and record.child is not None and share.pss:
+                record.measured(share, self._learns_down)
+        grown = self._overgrown()
+        if grown is not None and self._limit_bytes is not None:
+            reason = (
+                f"it takes {grown.share.pss >> 20} MiB, and all engines together may take {self._limit_bytes >> 20}"
+                " (`engines.memory_mb`)"
+            )
+            self._condemn(grown, "grown", reason)
+
+    def _overgrown(self) -> Record | None:
+        """Who took what it was not given, where idle engines would not make up for it and too much is taken in all."""
+        taken = [
+            record for record in self._records.values() if record.runs and record.engine.state is not State.STOPPING
+        ]
+        idle = sum(
+            record.share.pss
+            for record in taken
+            if record.engine.state is State.READY and not record.leased and not record.model.pin
+        )
+        total = sum(record.share.pss for record in taken)
+        limit = (self._limit_bytes or 0) * MARGIN
+        if total <= limit or not taken:
+            return None
+        worst = max(taken, key=lambda record: record.share.pss - record.predicted_bytes())
+        if worst.share.pss > limit or total - idle > limit:
+            return worst
+        return None
+
+    # What a caller who asked for it sees while it waits.
+
+    def _tell_progress(self, wanted: list[Wanted], now: float) -> None:
+        listening = any(
+            tenant.wish.on_progress is not unheard for record in self._records.values() for tenant in record.waiting
+        )
+        if not listening or now < self._progress_at:
+            return
+        self._progress_at = now + PROGRESS_S
+        ahead = 0
+        for one in placement.order(wanted, self._engines.max_wait_s, now):
+            for position, tenant in enumerate(self._records[one.name].waiting):
+                tenant.wish.on_progress(Progress(Phase.QUEUED, ahead + position))
+            ahead += one.waiting
+        for record in self._records.values():
+            match record.engine.state:
+                case State.LOADING if record.child is not None and record.weights_bytes:
+                    done = self._memory.read_bytes(record.child.pid) / record.weights_bytes
+                    progress = Progress(Phase.LOADING, done=min(done, 0.99))
+                case State.STARTING | State.LOADING:
+                    progress = Progress(Phase.LOADING)
+                case State.DRAINING | State.STOPPING:
+                    progress = Progress(Phase.QUEUED, ahead)
+                case _:
+                    continue
+            for tenant in record.waiting:
+                tenant.wish.on_progress(progress)
+
+    def _tell(self, news: News) -> None:
+        self._inbox.put_nowait(news)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._group.create_task(work)
@@ -324,19 +605,6 @@ class Supervisor:
         return asyncio.get_running_loop().time()
 
 
-class _Lease:
-    slot: int | None = None
-
-    def __init__(self, address: Address) -> None:
-        self.address = address
-
-    def answered(self, usage: Usage | None, timings: Timings | None) -> None: ...
-
-
 def _settle(future: asyncio.Future[T], result: T) -> None:
     if not future.done():
         future.set_result(result)
-
-
-def _quoted(words: list[str]) -> str:
-    return "; it said last:\n" + "\n".join(words) if words else ""

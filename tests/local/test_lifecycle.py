@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from moltbot_edge.local.lifecycle import PORTS, STEADY_S, TABLE, Effect, Engine, Event, State, Step, rest_s, step
 
-WANTED, UNWANTED, SHUTDOWN = Event.WANTED, Event.UNWANTED, Event.SHUTDOWN
+WANTED, ADMITTED, UNWANTED, SHUTDOWN = Event.WANTED, Event.ADMITTED, Event.UNWANTED, Event.SHUTDOWN
 SPAWNED, HEALTHY, OVERDUE, IDLE = Event.SPAWNED, Event.HEALTHY, Event.OVERDUE, Event.IDLE
+CONDEMNED = Event.CONDEMNED
+STARTED = (WANTED, ADMITTED)
 PORT_TAKEN, EXITED, RESTED = Event.PORT_TAKEN, Event.EXITED, Event.RESTED
 
 
@@ -25,73 +27,81 @@ def run(*events: Event, now: float = 0.0, engine: Engine = Engine()) -> tuple[En
 
 
 def test_a_request_starts_an_engine_and_is_answered_when_it_is_healthy() -> None:
-    engine, effects = run(WANTED, SPAWNED, HEALTHY)
+    engine, effects = run(*STARTED, SPAWNED, HEALTHY)
     assert engine.state is State.READY
-    assert effects == [Effect.SPAWN, Effect.WATCH_HEALTH, Effect.ANSWER]
+    assert effects == [Effect.PLACE, Effect.SPAWN, Effect.WATCH_HEALTH, Effect.ANSWER]
+
+
+def test_what_is_wanted_waits_until_there_is_room_or_is_refused() -> None:
+    engine, effects = run(WANTED, WANTED)
+    assert (engine.state, engine.wanted, effects) == (State.STOPPED, True, [Effect.PLACE, Effect.PLACE])
+    engine, effects = run(UNWANTED, engine=engine)
+    assert (engine.state, engine.wanted, effects) == (State.STOPPED, False, [Effect.REFUSE])
 
 
 def test_many_requests_join_one_start() -> None:
-    _, effects = run(WANTED, WANTED, SPAWNED, WANTED, HEALTHY, WANTED)
+    _, effects = run(WANTED, *STARTED, SPAWNED, WANTED, HEALTHY, WANTED)
     assert effects.count(Effect.SPAWN) == 1
     assert effects.count(Effect.ANSWER) == 2
 
 
 def test_a_request_during_shutdown_is_served_after_it() -> None:
-    engine, effects = run(WANTED, SPAWNED, HEALTHY, UNWANTED, IDLE, WANTED)
+    engine, effects = run(*STARTED, SPAWNED, HEALTHY, UNWANTED, IDLE, WANTED)
     assert (engine.state, engine.wanted) == (State.STOPPING, True)
-    engine, effects = run(EXITED, SPAWNED, HEALTHY, engine=engine)
+    engine, effects = run(EXITED, ADMITTED, SPAWNED, HEALTHY, engine=engine)
     assert engine.state is State.READY
-    assert effects == [Effect.SPAWN, Effect.WATCH_HEALTH, Effect.ANSWER]
+    assert effects == [Effect.PLACE, Effect.SPAWN, Effect.WATCH_HEALTH, Effect.ANSWER]
 
 
 def test_a_request_while_it_drains_does_not_keep_it() -> None:
-    engine, _ = run(WANTED, SPAWNED, HEALTHY, UNWANTED, WANTED, IDLE)
+    engine, _ = run(*STARTED, SPAWNED, HEALTHY, UNWANTED, WANTED, IDLE)
     assert engine.state is State.STOPPING
-    assert run(EXITED, engine=engine)[1] == [Effect.SPAWN]
+    assert run(EXITED, engine=engine)[1] == [Effect.PLACE]
 
 
 def test_an_engine_that_nobody_wants_any_more_finishes_its_work_before_it_is_stopped() -> None:
-    engine, effects = run(WANTED, SPAWNED, HEALTHY, UNWANTED)
+    engine, effects = run(*STARTED, SPAWNED, HEALTHY, UNWANTED)
     assert (engine.state, effects[-1]) == (State.DRAINING, Effect.WATCH_SLOTS)
     engine, effects = run(IDLE, EXITED, engine=engine)
     assert (engine.state, effects) == (State.STOPPED, [Effect.STOP])
 
 
 def test_the_gateways_end_does_not_wait_for_work() -> None:
-    engine, effects = run(WANTED, SPAWNED, HEALTHY, SHUTDOWN)
+    engine, effects = run(*STARTED, SPAWNED, HEALTHY, SHUTDOWN)
     assert (engine.state, effects[-1]) == (State.STOPPING, Effect.STOP)
 
 
 def test_what_is_no_process_yet_is_stopped_once_it_is_one() -> None:
-    engine, effects = run(WANTED, SHUTDOWN)
-    assert effects == [Effect.SPAWN, Effect.REFUSE]
+    engine, effects = run(*STARTED, SHUTDOWN)
+    assert effects == [Effect.PLACE, Effect.SPAWN, Effect.REFUSE]
     engine, effects = run(SPAWNED, engine=engine)
     assert (engine.state, effects) == (State.STOPPING, [Effect.STOP])
 
 
 def test_a_crash_while_ready_brings_it_back_after_a_rest() -> None:
-    engine, effects = run(WANTED, SPAWNED, HEALTHY, EXITED, now=10.0)
+    engine, effects = run(*STARTED, SPAWNED, HEALTHY, EXITED, now=10.0)
     assert (engine.state, engine.retry_at, effects[-1]) == (State.FAILED, 11.0, Effect.REST)
     engine, effects = run(RESTED, engine=engine, now=11.0)
-    assert (engine.state, effects) == (State.STARTING, [Effect.SPAWN])
+    assert (engine.state, effects) == (State.STOPPED, [Effect.PLACE])
+    assert run(ADMITTED, engine=engine)[0].state is State.STARTING
 
 
 def test_a_failed_start_is_told_and_not_repeated_for_nobody() -> None:
-    engine, effects = run(WANTED, SPAWNED, EXITED)
+    engine, effects = run(*STARTED, SPAWNED, EXITED)
     assert effects[-2:] == [Effect.REFUSE, Effect.REST]
     assert run(RESTED, engine=engine)[0].state is State.STOPPED
 
 
 def test_who_asks_during_a_rest_is_refused_and_finds_it_started_later() -> None:
-    engine, effects = run(WANTED, EXITED, WANTED)
+    engine, effects = run(*STARTED, EXITED, WANTED)
     assert effects[-1] is Effect.REFUSE
-    assert run(RESTED, engine=engine)[1] == [Effect.SPAWN]
+    assert run(RESTED, ADMITTED, engine=engine)[1] == [Effect.PLACE, Effect.SPAWN]
 
 
 def test_rests_grow_to_a_minute_and_stay_there() -> None:
     engine, rests = Engine(), []
     for _ in range(9):
-        engine, _ = run(WANTED, EXITED, engine=engine)
+        engine, _ = run(*STARTED, EXITED, engine=engine)
         rests.append(engine.retry_at)
         engine, _ = run(RESTED, engine=engine)
     assert rests == [1, 2, 4, 8, 16, 32, 60, 60, 60]
@@ -105,16 +115,29 @@ def test_a_crash_after_a_steady_time_is_the_first_again() -> None:
 
 
 def test_an_overdue_engine_fails_when_it_is_gone_and_not_before() -> None:
-    engine, effects = run(WANTED, SPAWNED, OVERDUE)
+    engine, effects = run(*STARTED, SPAWNED, OVERDUE)
     assert (engine.state, effects[-1]) == (State.LOADING, Effect.STOP)
     assert run(EXITED, engine=engine)[0].state is State.FAILED
 
 
 def test_a_taken_port_is_changed_at_once_but_not_for_ever() -> None:
-    engine, effects = run(WANTED, SPAWNED, PORT_TAKEN)
+    engine, effects = run(*STARTED, SPAWNED, PORT_TAKEN)
     assert (engine.state, effects[-1]) == (State.STARTING, Effect.SPAWN)
-    engine, effects = run(WANTED, *[SPAWNED, PORT_TAKEN] * PORTS)
+    engine, effects = run(*STARTED, *[SPAWNED, PORT_TAKEN] * PORTS)
     assert (engine.state, effects.count(Effect.SPAWN)) == (State.FAILED, PORTS)
+
+
+def test_what_is_stuck_goes_at_once_and_what_came_meanwhile_is_served_after_it() -> None:
+    for before in ((), (UNWANTED,)):
+        engine, effects = run(*STARTED, SPAWNED, HEALTHY, *before, CONDEMNED, WANTED)
+        assert (engine.state, effects[-1]) == (State.STOPPING, Effect.STOP)
+        assert run(EXITED, engine=engine)[1] == [Effect.PLACE]
+
+
+def test_what_takes_too_much_while_it_loads_has_failed() -> None:
+    engine, effects = run(*STARTED, SPAWNED, CONDEMNED)
+    assert effects[-1] is Effect.STOP
+    assert run(EXITED, engine=engine)[1] == [Effect.REFUSE, Effect.REST]
 
 
 @pytest.mark.parametrize("state", State)
@@ -144,7 +167,7 @@ def test_there_is_never_a_second_process_and_none_is_forgotten(events: Sequence[
                 continue
             case Event.EXITED if not asked:
                 continue
-            case Event.PORT_TAKEN | Event.HEALTHY | Event.OVERDUE | Event.IDLE if not alive:
+            case Event.PORT_TAKEN | Event.HEALTHY | Event.OVERDUE | Event.CONDEMNED | Event.IDLE if not alive:
                 continue
         if event is Event.SPAWNED:
             alive = True
@@ -166,7 +189,7 @@ def test_who_waits_is_answered_or_refused_and_never_forgotten(events: Sequence[E
         engine, effects = step(engine, event, 0.0)
         if Effect.ANSWER in effects or Effect.REFUSE in effects:
             waiting = False
-        assert not (waiting and engine.state in (State.STOPPED, State.READY, State.FAILED))
+        assert not (waiting and engine.state in (State.READY, State.FAILED))
         assert engine.wanted or not waiting
 
 
