@@ -4,4 +4,5 @@ paths          where the callers of each come: all that is imported before the f
 openai_chat    /v1/chat/completions and its neighbours: completions, embeddings, rerank
 openai_prompt  what such a request asks
 openai_reply   what the form of such a reply shows
+ollama         /api/chat and its neighbours; ollama_codec joins what translates them (request, outgoing, reply, values)
 """

@@ -13,6 +13,7 @@ import msgspec
 from moltbot_edge.api import (
     ChatCodec,
     Dialect,
+    EmbedCodec,
     GatewayError,
     Operation,
     Prompt,
@@ -158,3 +159,8 @@ class OpenAIChat(Dialect):
         from moltbot_edge.dialects.openai_codec import OpenAICodec
 
         return OpenAICodec()
+
+    def embed_codec(self) -> EmbedCodec:
+        from moltbot_edge.dialects.openai_embedding import OpenAIEmbedCodec
+
+        return OpenAIEmbedCodec()
