@@ -18,7 +18,7 @@ from typing import Any
 import uvloop
 
 from moltbot_edge.config.catalog import catalog_of, engines_of
-from moltbot_edge.config.schema import Config, Limits
+from moltbot_edge.config.schema import MIB, Config, Limits
 from moltbot_edge.core.catalog import Catalog
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.routing import Policy
@@ -32,9 +32,9 @@ from moltbot_edge.gateway.plan import Planner
 from moltbot_edge.gateway.standings import Standings
 from moltbot_edge.gateway.state import state
 from moltbot_edge.kernel.registry import Registry
-from moltbot_edge.local.lifecycle import Event
 from moltbot_edge.local.store import found_models
-from moltbot_edge.local.supervisor import Change, EngineModel, Supervisor
+from moltbot_edge.local.supervisor import EngineModel, Supervisor
+from moltbot_edge.local.tally import Tally
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.network.certificates import Certificates
 from moltbot_edge.network.names import Names
@@ -129,15 +129,24 @@ def assemble(
     dialects = _dialects(catalog, registry)
     openai = dialects.named("openai-chat")
     upstreams = Upstreams(dialects.named, _wire_limits(config.limits), ticker, Names(), Certificates(environment))
+    tally = Tally(metrics)
     supervisor = Supervisor(
         config.engines,
         {
-            name: EngineModel(name, Path(upstream.model_file or ""), upstream.engine_args)
+            name: EngineModel(
+                name,
+                Path(upstream.model_file or ""),
+                upstream.engine_args,
+                upstream.engine_pin,
+                upstream.engine_ttl_s,
+                None if upstream.engine_memory_mb is None else upstream.engine_memory_mb * MIB,
+            )
             for name, upstream in engines_of(catalog).items()
         },
         log=logging.getLogger("moltbot_edge.local"),
         environment=environment,
-        on_change=functools.partial(_count_engine, metrics),
+        on_change=tally.change,
+        on_note=tally.note,
     )
     experience = Experience(
         config.router.recent_exchanges,
@@ -203,6 +212,7 @@ def assemble(
             budget,
             upstreams,
             supervisor.states,
+            lambda: tally.read(supervisor.account()),
             lambda: len(callers.connections),
         ),
         functools.partial(_management, auth, experience, lambda: state(catalog, standings, time.monotonic()), openai),
@@ -238,14 +248,6 @@ def _dialects(catalog: Catalog, registry: Registry) -> Dialects:
         for deployment in route.deployments:
             dialects.named(deployment.upstream.dialect)
     return dialects
-
-
-def _count_engine(metrics: Metrics, change: Change) -> None:
-    starts, exits = metrics.engine_starts.cell(change.name), metrics.engine_exits.cell(change.name)
-    if change.event is Event.SPAWNED:
-        starts.add()
-    elif change.event in (Event.EXITED, Event.PORT_TAKEN) and exits.value < starts.value:  # else it never was one
-        exits.add()
 
 
 def _policies(config: Config, catalog: Catalog, registry: Registry) -> Mapping[str, Policy]:

@@ -44,10 +44,11 @@ Note = Evicted | Waited | Refused
 
 
 class Room(msgspec.Struct, frozen=True):
-    """What one engine needs, and what its process takes; requests that wait for it and that it serves."""
+    """What one engine is expected to take, was predicted to, and does; requests that wait for it and that it serves."""
 
     state: str
     needed_bytes: int
+    predicted_bytes: int
     measured_bytes: int
     waiting: int
     serving: int

@@ -179,6 +179,7 @@ class Supervisor:
                 name: Room(
                     record.engine.state.value,
                     record.need_bytes(),
+                    record.predicted_bytes(),
                     record.share.pss,
                     len(record.waiting),
                     len(record.leased),
@@ -479,8 +480,9 @@ class Supervisor:
                 record.returning = None
 
     def _turn_down(self, record: Record, error: GatewayError, why: str) -> None:
-        if record.waiting:
+        for _ in record.waiting:
             self._on_note(Refused(record.name, why))
+        if record.waiting:
             self._log.warning("model %s: %s", record.name, error.message)
         self._refuse(record, error)
         self._step(record, Event.UNWANTED)

@@ -135,6 +135,32 @@ class Metrics:
         )
         self.engine_starts = counter("moltbot_engine_starts_total", "Engine processes started.", "model")
         self.engine_exits = counter("moltbot_engine_exits_total", "Engine processes that ended, however.", "model")
+        self.engines_budget_bytes = gauge("moltbot_engines_budget_bytes", "Bytes that all engines may take together.")
+        self.engine_bytes = gauge(
+            "moltbot_engine_bytes",
+            "Bytes of an engine, by kind: predicted (from its model), expected (as learned), measured (now).",
+            *("model", "kind"),
+        )
+        self.engine_requests = gauge(
+            "moltbot_engine_requests", "Requests for an engine, by state: waiting, serving.", *("model", "state")
+        )
+        self.engine_wait_seconds = histogram(
+            "moltbot_engine_wait_seconds",
+            "Seconds from a request's asking for an engine to its getting it.",
+            SECONDS,
+            "model",
+        )
+        self.engine_evictions = counter(
+            "moltbot_engine_evictions_total",
+            "Engine processes let go, by reason: room (for another), turn (for who had waited too long), ttl, asked,"
+            " grown (past the budget), stuck. A swap is one of the first two.",
+            *("model", "reason"),
+        )
+        self.engine_refusals = counter(
+            "moltbot_engine_refusals_total",
+            "Requests refused for want of memory, by reason: too-large for the budget, or memory that is lacking.",
+            *("model", "reason"),
+        )
 
         # The gateway itself.
         self.build_info = gauge("moltbot_build_info", "The version that runs; 1 always.", "version")

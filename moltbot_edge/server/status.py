@@ -18,7 +18,7 @@ from moltbot_edge.upstream.chat import Upstreams
 
 
 class StatusEndpoints:
-    """*engine_states* are by model; *connections* counts the callers connected."""
+    """*engine_states* are by model; *read_engines* sets their gauges; *connections* counts the callers connected."""
 
     def __init__(
         self,
@@ -28,6 +28,7 @@ class StatusEndpoints:
         budget: BodyBudget,
         upstreams: Upstreams,
         engine_states: Callable[[], Mapping[str, str]],
+        read_engines: Callable[[], None],
         connections: Callable[[], int],
     ) -> None:
         self._catalog = catalog
@@ -36,6 +37,7 @@ class StatusEndpoints:
         self._budget = budget
         self._upstreams = upstreams
         self._engine_states = engine_states
+        self._read_engines = read_engines
         self._connections = connections
         metrics.build_info.cell(__version__).set(1)
 
@@ -67,6 +69,7 @@ class StatusEndpoints:
             metrics.upstream_connections.cell(pool.name, "busy").set(busy)
             metrics.upstream_waiting.cell(pool.name).set(waiting)
             metrics.stale_retries.cell(pool.name).value = pool.stale_retries
+        self._read_engines()
         states = self._engine_states()
         for (model, state), cell in metrics.engine_state.series():
             cell.set(float(states.get(model) == state))
