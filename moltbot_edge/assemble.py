@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -32,9 +32,8 @@ from moltbot_edge.gateway.plan import Planner
 from moltbot_edge.gateway.standings import Standings
 from moltbot_edge.gateway.state import state
 from moltbot_edge.kernel.registry import Registry
+from moltbot_edge.local.absent import NoEngines
 from moltbot_edge.local.store import found_models
-from moltbot_edge.local.supervisor import EngineModel, Supervisor
-from moltbot_edge.local.tally import Tally
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.network.certificates import Certificates
 from moltbot_edge.network.names import Names
@@ -52,6 +51,9 @@ from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import WireLimits
 
 GRACE_S = 25  # for replies under way when told to stop; systemd gives 90 s, Docker 10 s and then kills
+
+if TYPE_CHECKING:
+    from moltbot_edge.local.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -129,25 +131,7 @@ def assemble(
     dialects = _dialects(catalog, registry)
     openai = dialects.named("openai-chat")
     upstreams = Upstreams(dialects.named, _wire_limits(config.limits), ticker, Names(), Certificates(environment))
-    tally = Tally(metrics)
-    supervisor = Supervisor(
-        config.engines,
-        {
-            name: EngineModel(
-                name,
-                Path(upstream.model_file or ""),
-                upstream.engine_args,
-                upstream.engine_pin,
-                upstream.engine_ttl_s,
-                None if upstream.engine_memory_mb is None else upstream.engine_memory_mb * MIB,
-            )
-            for name, upstream in engines_of(catalog).items()
-        },
-        log=logging.getLogger("moltbot_edge.local"),
-        environment=environment,
-        on_change=tally.change,
-        on_note=tally.note,
-    )
+    engines = _engines(config, catalog, metrics, environment)
     experience = Experience(
         config.router.recent_exchanges,
         secret=secrets.token_bytes(32),
@@ -172,7 +156,7 @@ def assemble(
             now=time.monotonic,
             chance=random.random,
         ),
-        Attempts(upstreams, supervisor, standings, experience, metrics, exchange_limits, now=time.monotonic),
+        Attempts(upstreams, engines, standings, experience, metrics, exchange_limits, now=time.monotonic),
         experience,
         metrics,
         ticker,
@@ -211,8 +195,8 @@ def assemble(
             metrics,
             budget,
             upstreams,
-            supervisor.states,
-            lambda: tally.read(supervisor.account()),
+            engines.states,
+            engines.read,
             lambda: len(callers.connections),
         ),
         functools.partial(_management, auth, experience, lambda: state(catalog, standings, time.monotonic()), openai),
@@ -248,6 +232,38 @@ def _dialects(catalog: Catalog, registry: Registry) -> Dialects:
         for deployment in route.deployments:
             dialects.named(deployment.upstream.dialect)
     return dialects
+
+
+def _engines(
+    config: Config, catalog: Catalog, metrics: Metrics, environment: Mapping[str, str]
+) -> Supervisor | NoEngines:
+    models = engines_of(catalog)
+    if not models:
+        return NoEngines()
+    from moltbot_edge.local.launch import EngineModel  # some twenty modules, for a board that runs models
+    from moltbot_edge.local.supervisor import Supervisor
+    from moltbot_edge.local.tally import Tally
+
+    tally = Tally(metrics)
+    return Supervisor(
+        config.engines,
+        {
+            name: EngineModel(
+                name,
+                Path(upstream.model_file or ""),
+                upstream.engine_args,
+                upstream.engine_pin,
+                upstream.engine_ttl_s,
+                None if upstream.engine_memory_mb is None else upstream.engine_memory_mb * MIB,
+            )
+            for name, upstream in models.items()
+        },
+        log=logging.getLogger("moltbot_edge.local"),
+        environment=environment,
+        on_change=tally.change,
+        on_note=tally.note,
+        on_read=tally.read,
+    )
 
 
 def _policies(config: Config, catalog: Catalog, registry: Registry) -> Mapping[str, Policy]:

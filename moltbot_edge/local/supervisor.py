@@ -70,7 +70,7 @@ class Supervisor:
     """Runs from ``async with`` to its end, which stops every engine within ``engines.stop_s`` and a little more.
 
     *environment* is the gateway's own: an engine gets its PATH, its locale and its GPU's settings, no secret.
-    *on_change* and *on_note* are called on the event loop.
+    *on_change* and *on_note* are called on the event loop, *on_read* at each `read`.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Supervisor:
         environment: Mapping[str, str] = types.MappingProxyType({}),
         on_change: Callable[[Change], None] = lambda change: None,
         on_note: Callable[[Note], None] = lambda note: None,
+        on_read: Callable[[Account], None] = lambda account: None,
         keeper: Keeper = KeepsNothing(),  # noqa: B008  # it has no state
         memory: Memory | None = None,
     ) -> None:
@@ -89,6 +90,7 @@ class Supervisor:
         self._log = log
         self._on_change = on_change
         self._on_note = on_note
+        self._on_read = on_read
         self._keeper = keeper
         self._memory = memory or Memory()
         self._inbox: asyncio.Queue[News] = asyncio.Queue()
@@ -188,6 +190,9 @@ class Supervisor:
                 for name, record in self._records.items()
             },
         )
+
+    def read(self) -> None:
+        self._on_read(self.account())
 
     def _must_run(self) -> None:
         if self._owner is None or self._owner.done():
