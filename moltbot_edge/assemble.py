@@ -181,7 +181,7 @@ def assemble(
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        async with supervisor, Keeping(experience, kept_in):
+        async with engines, Keeping(experience, kept_in):
             yield
             upstreams.close()  # an engine that works for nobody any more ends sooner
         ticker.stop()
