@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from moltbot_edge.core import sse
-from moltbot_edge.core.chat import ChatRequest, Format, Role, Text, Thinking, ToolChoice, ToolMode
+from moltbot_edge.core.chat import ChatRequest
 from moltbot_edge.core.dialect import ReplyHead
 from moltbot_edge.core.errors import GatewayError
 from moltbot_edge.core.reply import (
@@ -33,6 +33,7 @@ from moltbot_edge.core.reply import (
     UsageSaid,
 )
 from moltbot_edge.dialects import responses_seal
+from moltbot_edge.dialects.responses_echo import echo
 
 # The codes that OpenAI's clients know for a response that failed; any other is not theirs.
 _ERROR_CODES: Final = frozenset({"server_error", "rate_limit_exceeded", "invalid_prompt"})
@@ -72,7 +73,7 @@ class ReplyWriter:
         self._streamed = request.stream
         self._id = head.id if head.id.startswith("resp_") else f"resp_{head.id}"
         self._name = self._id.removeprefix("resp_")
-        self._echo = _echo(request, head)
+        self._echo = echo(request, head)
         self._head = head
         self._as_summary = request.thinking is not None and bool(request.thinking.shown)
         self._number = 0
@@ -410,75 +411,3 @@ def _logprob(token: TokenLogProb) -> dict[str, Any]:
 def _one(token: TokenLogProb) -> dict[str, Any]:
     own = list(token.token.encode("utf-8", "replace")) if token.bytes is None else token.bytes
     return {"token": token.token, "bytes": own, "logprob": token.logprob}
-
-
-def _echo(request: ChatRequest, head: ReplyHead) -> dict[str, Any]:
-    """What a response says again of its request."""
-    instructions = None
-    match request.messages:
-        case (first, *_) if first.role is Role.SYSTEM:
-            instructions = "\n".join(part.text for part in first.parts if isinstance(part, Text)) or None
-    text: dict[str, Any] = {"format": _format(request.format)}
-    if (verbosity := request.extras.get("text.verbosity")) is not None:
-        text["verbosity"] = msgspec.Raw(verbosity)
-    echo: dict[str, Any] = {
-        "created_at": head.created,
-        "model": head.model,
-        "instructions": instructions,
-        "max_output_tokens": request.max_tokens,
-        "metadata": {},
-        "parallel_tool_calls": request.parallel_tools is not False,
-        "previous_response_id": None,
-        "reasoning": _reasoning(request.thinking),
-        "store": False,
-        "temperature": request.temperature,
-        "text": text,
-        "tool_choice": _choice(request.tool_choice),
-        "tools": [
-            {
-                "type": "function",
-                "name": tool.name,
-                "description": tool.description,
-                "parameters": None if tool.parameters is None else msgspec.Raw(tool.parameters),
-                "strict": tool.strict,
-            }
-            for tool in request.tools
-        ],
-        "top_p": request.top_p,
-        "truncation": "disabled",
-        "background": False,
-        "user": request.user,
-    }
-    for name in ("metadata", "safety_identifier", "prompt_cache_key"):
-        if (raw := request.extras.get(name)) is not None:
-            echo[name] = msgspec.Raw(raw)
-    return echo
-
-
-def _format(wanted: Format | None) -> dict[str, Any]:
-    if wanted is None:
-        return {"type": "text"}
-    if wanted.schema is None:
-        return {"type": "json_object"}
-    said: dict[str, Any] = {
-        "type": "json_schema",
-        "name": wanted.name or "answer",
-        "schema": msgspec.Raw(wanted.schema),
-        "strict": bool(wanted.strict),
-    }
-    if wanted.description is not None:
-        said["description"] = wanted.description
-    return said
-
-
-def _reasoning(thinking: Thinking | None) -> dict[str, Any]:
-    if thinking is None:
-        return {"effort": None, "summary": None}
-    effort = thinking.effort if thinking.on else "none"
-    return {"effort": effort, "summary": "auto" if thinking.shown else None}
-
-
-def _choice(choice: ToolChoice | None) -> str | dict[str, str]:
-    if choice is None:
-        return ToolMode.AUTO.value
-    return choice.mode.value if choice.name is None else {"type": "function", "name": choice.name}

@@ -14,7 +14,6 @@ import msgspec
 from moltbot_edge.core.chat import (
     ChatRequest,
     File,
-    Format,
     Image,
     Message,
     Part,
@@ -22,23 +21,22 @@ from moltbot_edge.core.chat import (
     Refusal,
     Role,
     Text,
-    Thinking,
-    Tool,
     ToolCall,
-    ToolChoice,
-    ToolMode,
     ToolResult,
 )
 from moltbot_edge.core.errors import InvalidRequest
+from moltbot_edge.core.head import OURS
 from moltbot_edge.dialects import responses_seal
+from moltbot_edge.dialects import responses_wishes as wishes
+from moltbot_edge.dialects.misfit import readable
 from moltbot_edge.dialects.responses_seal import OWN
+from moltbot_edge.dialects.responses_wishes import ABSENT, ChoiceWire, ReasoningWire, ToolWire, WordsWire, holds
 
 # An object of the list costs some hundred bytes, and `{}` two. No conversation has so many.
 MOST_OBJECTS: Final = 100_000
 LOGPROBS: Final = "message.output_text.logprobs"
 SOUNDS: Final = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
-ABSENT = msgspec.Raw(b"")
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -76,50 +74,16 @@ class _Item(msgspec.Struct):
     encrypted_content: str | None = None
 
 
-class _Tool(msgspec.Struct):
-    type: str
-    name: str | None = None
-    description: str | None = None
-    parameters: msgspec.Raw = ABSENT
-    strict: bool | None = None
-
-
-class _Choice(msgspec.Struct):
-    type: str
-    name: str | None = None
-    mode: str | None = None
-    tools: list[_Tool] | None = None
-
-
-class _Format(msgspec.Struct):
-    type: str
-    name: str | None = None
-    description: str | None = None
-    schema: msgspec.Raw = ABSENT
-    strict: bool | None = None
-
-
-class _Words(msgspec.Struct):
-    format: _Format | None = None
-    verbosity: str | None = None
-
-
-class _Reasoning(msgspec.Struct):
-    effort: str | None = None
-    summary: str | None = None
-    generate_summary: str | None = None
-
-
 class _Asked(msgspec.Struct):
     model: str
     input: str | list[_Item]
     instructions: str | None = None
     stream: bool | None = None
-    tools: list[_Tool] | None = None
-    tool_choice: str | _Choice | None = None
+    tools: list[ToolWire] | None = None
+    tool_choice: str | ChoiceWire | None = None
     parallel_tool_calls: bool | None = None
-    text: _Words | None = None
-    reasoning: _Reasoning | None = None
+    text: WordsWire | None = None
+    reasoning: ReasoningWire | None = None
     max_output_tokens: _Positive | None = None
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
@@ -149,7 +113,7 @@ _list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 UNDERSTOOD_ITEMS: Final = frozenset({"message", "function_call", "function_call_output", "reasoning"})
 # What has a meaning here, or of the gateway's own: no upstream has to hear of it.
-_HEARD: Final = frozenset({*_Asked.__struct_fields__, "session", "stream_options"}) - {"metadata"}
+_HEARD: Final = OURS.union(_Asked.__struct_fields__, {"stream_options"}) - {"metadata"}
 
 
 def read(body: bytes | bytearray) -> ChatRequest:
@@ -157,20 +121,19 @@ def read(body: bytes | bytearray) -> ChatRequest:
     if len(body) > MOST_OBJECTS and body.count(b"{") > MOST_OBJECTS:
         raise InvalidRequest(f"the request has more than {MOST_OBJECTS} JSON objects", param="input")
     try:
-        asked = _asked(body)
-        fields = _fields(body)
-    except msgspec.ValidationError as error:
-        raise _misfit(body, str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"the request body is not JSON: {error}") from error
+        with readable():
+            asked = _asked(body)
+            fields = _fields(body)
+    except InvalidRequest as error:
+        raise _of_an_unknown_item(error, body) or error from error.__cause__
     _refuse_what_is_not_kept(asked)
-    extras = {name: bytes(value) for name, value in fields.items() if name not in _HEARD and _holds(value)}
+    extras = {name: bytes(value) for name, value in fields.items() if name not in _HEARD and holds(value)}
     if asked.text is not None and asked.text.verbosity is not None:
         extras["text.verbosity"] = msgspec.json.encode(asked.text.verbosity)
     vital = _vital(asked, fields)
-    tools, choice = _tools(asked.tools or ()), _choice(asked.tool_choice)
-    if isinstance(asked.tool_choice, _Choice) and asked.tool_choice.type == "allowed_tools":
-        tools = _allowed(tools, asked.tool_choice.tools or ())
+    tools, choice = wishes.tools(asked.tools or ()), wishes.choice(asked.tool_choice, asked.tools or ())
+    if isinstance(asked.tool_choice, ChoiceWire) and asked.tool_choice.type == "allowed_tools":
+        tools = wishes.allowed(tools, asked.tool_choice.tools or ())
     return ChatRequest(
         model=asked.model,
         messages=_messages(asked),
@@ -178,8 +141,8 @@ def read(body: bytes | bytearray) -> ChatRequest:
         tools=tools,
         tool_choice=choice,
         parallel_tools=asked.parallel_tool_calls,
-        format=_format(asked.text),
-        thinking=_thinking(asked.reasoning),
+        format=wishes.form(asked.text),
+        thinking=wishes.thinking(asked.reasoning),
         max_tokens=asked.max_output_tokens,
         temperature=asked.temperature,
         top_p=asked.top_p,
@@ -199,11 +162,11 @@ def _vital(asked: _Asked, fields: dict[str, msgspec.Raw]) -> dict[str, bytes]:
         own = {place for place, tool in enumerate(asked.tools or ()) if tool.type != "function"}
         found = {f"tools[{at}]": bytes(raw) for at, raw in enumerate(_list(fields["tools"])) if at in own}
     match asked.tool_choice:
-        case _Choice(type="function"):
+        case ChoiceWire(type="function"):
             pass
-        case _Choice(type="allowed_tools", tools=tools) if all(tool.type == "function" for tool in tools or ()):
+        case ChoiceWire(type="allowed_tools", tools=tools) if all(tool.type == "function" for tool in tools or ()):
             pass
-        case _Choice():
+        case ChoiceWire():
             found["tool_choice"] = bytes(fields["tool_choice"])
     return found
 
@@ -211,13 +174,13 @@ def _vital(asked: _Asked, fields: dict[str, msgspec.Raw]) -> dict[str, bytes]:
 def _refuse_what_is_not_kept(asked: _Asked) -> None:
     for name, value in (
         ("previous_response_id", asked.previous_response_id),
-        ("conversation", asked.conversation if _holds(asked.conversation) else None),
+        ("conversation", asked.conversation if holds(asked.conversation) else None),
     ):
         if value is not None:
             raise InvalidRequest(f"responses are not kept yet: send the whole `input`, and no `{name}`", param=name)
     if asked.background:
         raise InvalidRequest("a response is not made in the background: leave `background` out", param="background")
-    if _holds(asked.prompt):
+    if holds(asked.prompt):
         raise InvalidRequest("stored prompts are their maker's: send `instructions` and `input`", param="prompt")
 
 
@@ -304,7 +267,7 @@ def _content(content: str | list[_Part] | None, at: str) -> tuple[Part, ...]:
 
 
 def _part(part: _Part, at: str) -> Part:
-    cached = _holds(part.prompt_cache_breakpoint)
+    cached = holds(part.prompt_cache_breakpoint)
     match part.type:
         case "input_text" | "output_text" | "text" | "summary_text":
             if part.text is None:
@@ -361,85 +324,6 @@ def data_url(url: str, at: str) -> tuple[str | None, str | None]:
     return media_type, data
 
 
-def _tools(tools: Sequence[_Tool]) -> tuple[Tool, ...]:
-    found = []
-    for place, tool in enumerate(tools):
-        if tool.type != "function":
-            continue  # it is `vital`
-        if not tool.name:
-            raise InvalidRequest("a function has a `name`", param=f"tools[{place}].name")
-        parameters = bytes(tool.parameters) if _holds(tool.parameters) else None
-        if parameters is not None and not parameters.startswith(b"{"):
-            raise InvalidRequest("a function's `parameters` is a JSON Schema", param=f"tools[{place}].parameters")
-        found.append(Tool(tool.name, tool.description, parameters, tool.strict))
-    return tuple(found)
-
-
-def _choice(choice: str | _Choice | None) -> ToolChoice | None:
-    match choice:
-        case None:
-            return None
-        case str():
-            return ToolChoice(_mode(choice, "tool_choice"))
-        case _Choice(type="function", name=str(name)) if name:
-            return ToolChoice(name=name)
-        case _Choice(type="function"):
-            raise InvalidRequest("a function to be called has a `name`", param="tool_choice.name")
-        case _Choice(type="allowed_tools", mode=mode):
-            return ToolChoice(_mode(mode or "", "tool_choice.mode"))
-        case _:
-            return None  # it is `vital`
-
-
-def _mode(mode: str, at: str) -> ToolMode:
-    try:
-        return ToolMode(mode)
-    except ValueError:
-        raise InvalidRequest(f"`{at}` is one of {', '.join(ToolMode)}", param=at) from None
-
-
-def _allowed(tools: tuple[Tool, ...], allowed: Sequence[_Tool]) -> tuple[Tool, ...]:
-    """Of all tools those that may be called now: no other dialect tells the two apart."""
-    known = {tool.name: tool for tool in tools}
-    for place, tool in enumerate(allowed):
-        if tool.type == "function" and tool.name not in known:
-            raise InvalidRequest("an allowed tool is one of `tools`", param=f"tool_choice.tools[{place}]")
-    names = {tool.name for tool in allowed}
-    return tuple(tool for tool in tools if tool.name in names)
-
-
-def _format(text: _Words | None) -> Format | None:
-    if text is None or text.format is None:
-        return None
-    said = text.format
-    match said.type:
-        case "text":
-            return None
-        case "json_object":
-            return Format()
-        case "json_schema":
-            if not bytes(said.schema).startswith(b"{"):
-                raise InvalidRequest("the format json_schema has a `schema`", param="text.format.schema")
-            return Format(bytes(said.schema), said.name, said.description, said.strict)
-        case _:
-            raise InvalidRequest("a format is one of text, json_object, json_schema", param="text.format.type")
-
-
-def _thinking(reasoning: _Reasoning | None) -> Thinking | None:
-    if reasoning is None:
-        return None
-    shown = True if reasoning.summary or reasoning.generate_summary else None
-    if reasoning.effort == "none":
-        return Thinking(on=False)
-    if reasoning.effort is None and shown is None:
-        return None
-    return Thinking(effort=reasoning.effort, shown=shown)
-
-
-def _holds(value: msgspec.Raw) -> bool:
-    return bytes(memoryview(value)[:5]) not in (b"", b"null")
-
-
 def _unknown_item(kind: str, at: str) -> InvalidRequest:
     if kind == "item_reference":
         return InvalidRequest("items are not kept yet: send the item itself", param=f"{at}.type")
@@ -449,19 +333,15 @@ def _unknown_item(kind: str, at: str) -> InvalidRequest:
     )
 
 
-def _misfit(body: bytes | bytearray, message: str) -> InvalidRequest:
-    """Of a request that has a field of a wrong type. An item that is none of ours is named before its fields are."""
-    said, _, place = message.partition(" - at `$")
-    path = place.rstrip("`").removeprefix(".")
-    if path.startswith("input["):
-        try:
-            kinds = _kinds(body).input
-        except msgspec.DecodeError:
-            kinds = []
-        for at, item in enumerate(kinds):
-            if item.type is not None and item.type not in UNDERSTOOD_ITEMS:
-                return _unknown_item(item.type, f"input[{at}]")
-    lacking = said.partition("missing required field `")[2].partition("`")[0]
-    if lacking:
-        path = f"{path}.{lacking}".removeprefix(".")
-    return InvalidRequest(f"the request is not right: {message}", param=path or None)
+def _of_an_unknown_item(error: InvalidRequest, body: bytes | bytearray) -> InvalidRequest | None:
+    """An item that is none of ours is named before its fields are."""
+    if not (error.param or "").startswith("input["):
+        return None
+    try:
+        kinds = _kinds(body).input
+    except msgspec.DecodeError:
+        return None
+    for at, item in enumerate(kinds):
+        if item.type is not None and item.type not in UNDERSTOOD_ITEMS:
+            return _unknown_item(item.type, f"input[{at}]")
+    return None
