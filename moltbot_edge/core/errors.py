@@ -20,6 +20,7 @@
        |- ClosedUnanswered     502
        |- InvalidReply         502
        |- TruncatedReply       502
+       |- UpstreamBroke        502
        |- UpstreamTimeout      504
        `- UpstreamRefused      as the upstream said: its status and body, to be passed on
 
@@ -145,6 +146,12 @@ class InvalidReply(UpstreamError):
 
 class TruncatedReply(UpstreamError):
     code = "upstream_truncated_reply"
+
+
+class UpstreamBroke(UpstreamError):
+    """It said itself, in the middle of its reply, that it failed."""
+
+    code = "upstream_broke"
 
 
 class UpstreamTimeout(UpstreamError):

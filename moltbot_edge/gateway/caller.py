@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.head import Head
 from moltbot_edge.core.prompt import Prompt
+
+if TYPE_CHECKING:  # translation alone needs it
+    from moltbot_edge.core.chat import ChatRequest
 
 HeaderLines = Iterable[tuple[bytes, bytes]]
 
@@ -38,7 +41,8 @@ class Caller(Protocol):
 
 class Request(msgspec.Struct):
     """What a caller asks. *forwarded* are header lines for the upstream, each with its CRLF; *key* is whose key it is.
-    *form* is the type of a body in parts, its boundary included; empty where the body is JSON.
+    *form* is the type of a body in parts, its boundary included; empty where the body is JSON. *chat* is what the
+    body says, once a translation has read it.
 
     The body is let go once no other upstream will need it: `drop_body`.
     """
@@ -51,6 +55,7 @@ class Request(msgspec.Struct):
     on_drop: Callable[[], None] | None = None
     key: str = ""
     form: bytes = b""
+    chat: ChatRequest | None = None
     _prompt: Prompt | None = None
 
     def prompt(self) -> Prompt:

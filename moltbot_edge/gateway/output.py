@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from moltbot_edge.core import sse
-from moltbot_edge.core.dialect import Dialect
+from moltbot_edge.core.dialect import NDJSON, Dialect
 from moltbot_edge.core.errors import GatewayError, UpstreamRefused
 from moltbot_edge.gateway.caller import Caller, HeaderLines, Request
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.upstream.ticker import TICK_S
 
 JSON = (b"content-type", b"application/json")
-EVENT_STREAM: tuple[tuple[bytes, bytes], ...] = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+STREAM: tuple[tuple[bytes, bytes], ...] = (
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),  # nginx and its kin would gather the events
 )
@@ -20,7 +21,8 @@ EVENT_STREAM: tuple[tuple[bytes, bytes], ...] = (
 class Output:
     """*answering* is True once a byte of an answer has gone out: from then on no other upstream may be asked.
 
-    *begun* may be true before that: pings have begun a stream, and whatever comes has to be events.
+    *begun* may be true before that: pings have begun a stream, and whatever comes has to be events. *on_fail* writes
+    what ends a stream that a translation has begun.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Output:
         self._ping_after_s = ping_after_s
         self._client_stall_s = client_stall_s
         self.begun = False
+        self.on_fail: Callable[[GatewayError], bytes] = request.dialect.error_event
         self._streamed = False
         self._ended = False
         self._writes_seen = 0  # at the last tick
@@ -45,7 +48,8 @@ class Output:
         if not self.begun:
             self.begun = self._streamed = True
             self.status = 200
-            self._caller.start(200, (*EVENT_STREAM, *headers), None)
+            kind = (b"content-type", self._request.dialect.stream_type.encode())
+            self._caller.start(200, (kind, *STREAM, *headers), None)
 
     def begin(self, status: int, headers: HeaderLines, length: int | None) -> None:
         self.begun = True
@@ -72,14 +76,21 @@ class Output:
         self._request.drop_body()
         self._ended = True
         if self.begun:
-            self._caller.finish(sse.event(body.replace(b"\n", b"\ndata: ")))
+            if self._request.dialect.stream_type == NDJSON:
+                self._caller.finish(body.replace(b"\n", b" ") + b"\n")
+            else:
+                self._caller.finish(sse.event(body.replace(b"\n", b"\ndata: ")))
             return
         self.begin(status, headers, len(body))
         self._caller.finish(body)
 
-    def finish(self) -> None:
+    def finish(self, data: bytes = b"") -> None:
+        """End, with *data* as the last piece of the answer."""
+        if data and not self.answering:
+            self.answering = True
+            self._request.drop_body()
         self._ended = True
-        self._caller.finish()
+        self._caller.finish(data)
 
     def fail(self, error: GatewayError) -> None:
         """End with *error* in the caller's dialect, as far as what was sent before allows."""
@@ -89,7 +100,7 @@ class Output:
         if not self.begun:
             self.status = write_error(self._caller, self._request.dialect, error)
         elif self._streamed:
-            self._caller.finish(self._request.dialect.error_event(error))
+            self._caller.finish(self.on_fail(error))
         else:
             self._caller.cut()
 
