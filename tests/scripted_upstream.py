@@ -80,7 +80,7 @@ class Visit(asyncio.Protocol):
                 return None
         first, *lines = self._received[:end].decode("latin-1").split("\r\n")
         headers = [(name.lower(), value) for name, value in (line.split(": ", 1) for line in lines)]
-        whole = end + 4 + next(int(value) for name, value in headers if name == "content-length")
+        whole = end + 4 + next((int(value) for name, value in headers if name == "content-length"), 0)
         while len(self._received) < whole:
             if not await self._more():
                 return None
@@ -122,10 +122,12 @@ class Visit(asyncio.Protocol):
 
 
 class Upstream:
-    """*asked* are the requests so far, *visits* the connections."""
+    """*asked* are the requests so far, *visits* the connections. *probed* are what asks only whether it is there."""
 
     def __init__(self, scripts: Sequence[Script]) -> None:
         self.asked: list[Asked] = []
+        self.probed: list[Asked] = []
+        self.on_probe = answers(200, b"{}")
         self.visits: list[Visit] = []
         self.most_open = 0  # connections at once
         self.port = 0
@@ -164,6 +166,10 @@ class Upstream:
 
     async def _serve(self, visit: Visit) -> None:
         while (asked := await visit.request()) is not None:
+            if asked.method == "GET":
+                self.probed.append(asked)
+                await self.on_probe(visit)
+                continue
             self.asked.append(asked)
             self._was_asked.set()
             script = self._scripts.popleft() if len(self._scripts) > 1 else self._scripts[0]
@@ -305,6 +311,16 @@ def raw(*pieces: bytes, gap_s: float = 0, then: Ending = "close") -> Script:
 
 def hangs() -> Script:
     return raw(then="hang")
+
+
+def half_closed() -> Script:
+    """It says that it will send nothing more, and goes on to read."""
+
+    async def script(visit: Visit) -> None:
+        visit.transport.write_eof()
+        await visit.end("hang")
+
+    return script
 
 
 def chunk(data: bytes) -> bytes:

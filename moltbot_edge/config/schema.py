@@ -122,6 +122,14 @@ class Router(Section, frozen=True):
     context_fallbacks: Annotated[
         dict[str, list[str]], Meta(description="names to ask for when a prompt is too long for a name, in order")
     ] = field(default_factory=dict)
+    # A restart takes a service some seconds; so often, a question without a model costs nothing.
+    probe_s: Annotated[
+        Seconds, Meta(description="a machine that failed is asked so often whether it is back, not by callers")
+    ] = 5.0
+    probe_silent_s: (
+        Annotated[Seconds, Meta(description="a machine that answered nobody for so long is asked whether it is there")]
+        | None
+    ) = None
     experience: (
         Annotated[PathText, Meta(description="file where policies that learn keep their counts; none: until the end")]
         | None

@@ -23,7 +23,8 @@ class Timings(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True):
     """How one attempt on one deployment ended, for the scoreboard and the metrics. Seconds throughout.
 
-    *error* is the error's code, or None. *first_byte_s* is None when nothing came; of a stream it is the first event's.
+    *error* is the error's code, or None, and *silent* says that nothing came at all. *first_byte_s* is of an answer; of
+    a stream it is the first event's.
     """
 
     deployment: str
@@ -35,3 +36,4 @@ class Outcome(msgspec.Struct, frozen=True):
     usage: Usage | None = None
     timings: Timings | None = None
     streamed: bool = False
+    silent: bool = False

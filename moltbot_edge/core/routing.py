@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from moltbot_edge.core.catalog import Deployment
+from moltbot_edge.core.ejection import Out, most_out
 from moltbot_edge.core.experience import Tallies, nothing
 from moltbot_edge.core.prefixes import opening
 from moltbot_edge.core.prompt import Prompt
@@ -95,17 +97,57 @@ class Policy(Protocol):
 
 
 def eligible(candidates: Sequence[Candidate], query: RouteQuery) -> list[Candidate]:
-    """Drop deployments that are cooling down or whose context is too short.
+    """Drop deployments that are left out after failures (`core.ejection`) or whose context is too short.
 
-    Order is kept. The size of the prompt is an estimate and a cooldown a guess, so neither empties the list: with
-    all too short, all stay, and with all cooling, the one that is back soonest.
+    Order is kept. Of those that answer, but not well, no more than half are dropped: so many at once say more of the
+    requests, or of our own network. The size of the prompt is an estimate and a cooldown a guess, so neither empties
+    the list: with all too short, all stay, and with all cooling, the one that is likeliest to answer.
     """
     now = query.now
     wide = [
         candidate for candidate in candidates if candidate.deployment.context_tokens is None or _fits(candidate, query)
     ] or candidates
     ready = [candidate for candidate in wide if candidate.standing.cooling_until <= now]
-    return ready or sorted(wide, key=lambda candidate: candidate.standing.cooling_until)[:1]
+    if len(ready) == len(wide):
+        return ready
+    resting = [candidate for candidate in wide if candidate.standing.cooling_until > now]
+    stay = len(resting) - most_out(len(wide))
+    if stay > 0:
+        failing = [
+            one for one in resting if one.standing.health.out is Out.FAILING and not one.standing.health.unreached
+        ]
+        failing.sort(key=_rest)
+        kept = {id(candidate) for candidate in failing[:stay]}
+        if kept:
+            return [one for one in wide if one.standing.cooling_until <= now or id(one) in kept]
+    return ready or sorted(resting, key=_rest)[:1]
+
+
+def last_resorts(candidates: Sequence[Candidate], chosen: Sequence[Deployment], query: RouteQuery) -> list[Deployment]:
+    """Who may be asked once all that were *chosen* have failed, the likeliest to answer first.
+
+    Not those that asked to be spared, and not those that cannot be reached: that would cost the caller a time limit.
+    """
+    names = {deployment.name for deployment in chosen}
+    resting = [
+        one
+        for one in candidates
+        if one.standing.cooling_until > query.now
+        and one.deployment.name not in names
+        and not one.standing.health.unreached
+        and one.standing.health.out is not Out.ASKED
+        and (one.deployment.context_tokens is None or _fits(one, query))
+    ]
+    return [one.deployment for one in sorted(resting, key=_rest)]
+
+
+def _rest(candidate: Candidate) -> tuple[bool, bool, float]:
+    """For sorting: who is back soonest; then who is being tried; then who was not to be reached, the latest first."""
+    health = candidate.standing.health
+    until = candidate.standing.cooling_until
+    if health.unreached:
+        return True, False, -health.rest_until
+    return False, until == math.inf, health.rest_until if until == math.inf else until
 
 
 def able(candidates: Sequence[Candidate], prompt: Prompt) -> Sequence[Candidate]:
@@ -127,8 +169,13 @@ def objections(candidate: Candidate, query: RouteQuery) -> list[str]:
     if not _fits(candidate, query):
         tokens = candidate.tokens(query)
         found.append(f"its context is {deployment.context_tokens} tokens, the prompt has about {tokens:.0f}")
-    if candidate.standing.cooling_until > query.now:
-        found.append(f"cools down for another {candidate.standing.cooling_until - query.now:.0f} s")
+    standing = candidate.standing
+    if standing.health.unreached:
+        found.append("does not answer; a probe will find it when it does")
+    elif standing.cooling_until == math.inf:
+        found.append("is being tried again, by one request")
+    elif standing.cooling_until > query.now:
+        found.append(f"cools down for another {standing.cooling_until - query.now:.0f} s")
     if prompt.tools and deployment.tools is False:
         found.append("takes no tools")
     if prompt.images and deployment.images is False:

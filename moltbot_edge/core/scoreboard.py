@@ -9,14 +9,12 @@ import math
 
 import msgspec
 
+from moltbot_edge.core.ejection import WELL, Health
 from moltbot_edge.core.events import Outcome
 from moltbot_edge.core.speed import Sent, Speed
 
-COOLDOWN_S = 5.0  # after a failure to answer at all; long enough to spare callers, short enough to notice a restart
-LONGEST_REST_S = 120.0  # twice as long after each such failure in a row: who is off for the night is asked seldom
 HUNG_S = 10.0  # without a byte, after which a caller that leaves says something of the box,
 HUNG = 3.0  # where it is also so many times what the whole reply should have taken
-LONGEST_COOLDOWN_S = 300.0  # a cloud's Retry-After may say an hour; its quota page may say otherwise
 JUDGED = 0.3  # the share of the last outcome in the error rate: three failures in a row make it two thirds
 LEAST_SUCCESS = 0.02  # who always fails is a last resort and not an impossible one
 FORGET_S = 60.0  # an error rate falls to a third in so long, so that who has failed is tried again
@@ -32,8 +30,8 @@ class Standing(msgspec.Struct, frozen=True):
     """What is known of one deployment right now.
 
     *owed_s* is the expected work of all requests in flight, and *since* when the first of them came to its turn.
-    *failing* is the error rate as of *judged_at*, the last outcome. *silences* are the failures in a row to answer at
-    all; those at once, or during a rest, count as one.
+    *failing* is the error rate as of *judged_at*, the last outcome. *cooling_until* is the health's own, kept here
+    because every decision reads it.
     """
 
     in_flight: int = 0
@@ -46,7 +44,7 @@ class Standing(msgspec.Struct, frozen=True):
     failing: float = 0.0
     judged_at: float = 0.0
     speed: Speed = Speed()
-    silences: int = 0
+    health: Health = WELL
 
     def queue_s(self, now: float) -> float:
         """The work ahead of a new request, as if done one after another.
@@ -71,78 +69,92 @@ class Standing(msgspec.Struct, frozen=True):
         return max(1.0 - self.failing * math.exp((self.judged_at - now) / FORGET_S), LEAST_SUCCESS)
 
     def started(self, sent: Sent, now: float) -> Standing:
+        health, cooling_until = self.health, self.cooling_until
+        if sent.tried:
+            health = health.tried()
+            cooling_until = health.cooling_until
         return Standing(
             self.in_flight + 1,
             self.answered,
             self.failed,
-            self.cooling_until,
+            cooling_until,
             self.last_seen,
             self.owed_s + sent.work_s,
             self.since if self.in_flight else now,
             self.failing,
             self.judged_at,
             self.speed,
-            self.silences,
+            health,
         )
 
-    def left(self, sent: Sent, now: float, silent_s: float = 0.0) -> Standing:
+    def left(self, sent: Sent, now: float, silent_s: float = 0.0, *, probed: bool = False) -> Standing:
         """The caller went away after *silent_s* without a byte: nothing was learned, unless that is far too long.
 
         Callers are less patient than timeouts, and a box that hangs would be asked by each of them.
         """
         if silent_s >= HUNG_S and silent_s >= HUNG * ((sent.first_token_s or 0.0) + sent.work_s):
-            return self._failed(sent, None, True, now)
+            return self._failed(sent, None, True, probed, now)
+        health, cooling_until = self.health, self.cooling_until
+        if sent.tried:
+            health = health.undecided()
+            cooling_until = health.cooling_until
         return Standing(
             self.in_flight - 1,
             self.answered,
             self.failed,
-            self.cooling_until,
+            cooling_until,
             self.last_seen,
             self._owed_without(sent),
             now,
             self.failing,
             self.judged_at,
             self.speed,
-            self.silences,
+            health,
         )
 
-    def ended(self, sent: Sent, outcome: Outcome, now: float) -> Standing:
+    def answering(self, sent: Sent, now: float) -> Standing:
+        """The first of a reply to a request that was *tried*: others need not wait for the rest of it."""
+        return self.with_health(self.health.answered(sent.tried, now))
+
+    def ended(self, sent: Sent, outcome: Outcome, now: float, *, probed: bool = False) -> Standing:
+        """*probed*: where it is silent, probes will find out when it is back."""
         if outcome.error is not None:
-            return self._failed(sent, outcome.retry_after_s, outcome.first_byte_s is None, now)
+            return self._failed(sent, outcome.retry_after_s, outcome.silent, probed, now)
+        health, cooling_until = self.health, self.cooling_until
+        if health.failures or health.out is not None:
+            health = health.answered(sent.tried, now)
+            cooling_until = health.cooling_until
         return Standing(
             self.in_flight - 1,
             self.answered + 1,
             self.failed,
-            0.0,
+            cooling_until,
             now,
             self._owed_without(sent),
             now,
             (1.0 - self.success(now)) * (1.0 - JUDGED) if self.failing else 0.0,
             now,
             self.speed.learned(sent, outcome, now) if self._teaches(sent, outcome, now) else self.speed,
+            health,
         )
 
-    def _failed(self, sent: Sent, pause_s: float | None, silent: bool, now: float) -> Standing:
-        cooling_until, silences = self.cooling_until, self.silences
-        if pause_s is not None:
-            cooling_until = max(cooling_until, now + min(pause_s, LONGEST_COOLDOWN_S))
-        elif silent:
-            if now >= cooling_until:
-                silences += 1
-            rest_s = COOLDOWN_S * 2.0 ** min(max(silences - 1, 0), 10)
-            cooling_until = max(cooling_until, now + min(rest_s, LONGEST_REST_S))
+    def with_health(self, health: Health) -> Standing:
+        return msgspec.structs.replace(self, health=health, cooling_until=health.cooling_until)
+
+    def _failed(self, sent: Sent, pause_s: float | None, silent: bool, probed: bool, now: float) -> Standing:
+        health = self.health.failed(sent.tried, silent, pause_s, probed, now)
         return Standing(
             self.in_flight - 1,
             self.answered,
             self.failed + 1,
-            cooling_until,
+            health.cooling_until,
             self.last_seen,
             self._owed_without(sent),
             now,
             (1.0 - self.success(now)) * (1.0 - JUDGED) + JUDGED,
             now,
             self.speed,
-            silences,
+            health,
         )
 
     def _owed_without(self, sent: Sent) -> float:

@@ -29,7 +29,8 @@ class Sent(msgspec.Struct, frozen=True):
 
     *cacheable_tokens* went there before, at the beginning of a prompt; *read_tokens* are left to be read. *queue_s* is
     the work that was ahead of it, as if done one after another; *work_s* is what it will take itself. *mark* is the
-    last one of its body (`core.prefixes`), 0 where it has none.
+    last one of its body (`core.prefixes`), 0 where it has none. *tried*: it went to a deployment that was left out
+    after failures, and decides whether that one is back.
     """
 
     body_bytes: int = 0
@@ -40,6 +41,7 @@ class Sent(msgspec.Struct, frozen=True):
     queue_s: float = 0.0
     work_s: float = 1.0  # Tower's default for what nobody has seen yet
     mark: int = 0
+    tried: bool = False
 
 
 class Speed(msgspec.Struct, frozen=True):

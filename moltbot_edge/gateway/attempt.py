@@ -13,7 +13,14 @@ import msgspec
 
 from moltbot_edge.core.catalog import Deployment, Route
 from moltbot_edge.core.dialect import ReplyReader
-from moltbot_edge.core.errors import GatewayError
+from moltbot_edge.core.errors import (
+    ClosedUnanswered,
+    EngineFailed,
+    GatewayError,
+    Overloaded,
+    Unreachable,
+    UpstreamTimeout,
+)
 from moltbot_edge.core.events import Outcome
 from moltbot_edge.core.head import Body, with_model, with_slot
 from moltbot_edge.core.lease import Lease, Wish
@@ -30,6 +37,7 @@ from moltbot_edge.upstream.chat import Upstreams, refusal
 from moltbot_edge.upstream.wire import Address
 
 CHAT = "/chat/completions"
+SILENT = (Unreachable, ClosedUnanswered, UpstreamTimeout, EngineFailed)  # where no byte has come before
 
 
 class Engines(Protocol):
@@ -37,6 +45,16 @@ class Engines(Protocol):
 
     def lease(self, name: str, wish: Wish) -> AbstractAsyncContextManager[Lease]:
         """Entered once the engine is ready; until it is left, the engine stays. Raises `EngineFailed`."""
+        ...
+
+
+class Contender(Protocol):
+    """One of several deployments asked at the same time. *lost*: another one's first byte was there before."""
+
+    lost: bool
+
+    def claim(self) -> bool:
+        """Be the one that answers the caller. False: it is too late, and nothing may be written."""
         ...
 
 
@@ -82,15 +100,18 @@ class Attempts:
         self._headers: dict[tuple[str, str], Headers] = {}
         self._cells: dict[str, _Cells] = {}
 
-    async def ask(self, asked: Asked, deployment: Deployment, output: Output) -> None:
+    async def ask(
+        self, asked: Asked, deployment: Deployment, output: Output, contender: Contender | None = None
+    ) -> None:
         """Let *deployment* answer, to *output*. Raises `GatewayError`; whether the caller has seen a byte, it knows.
 
-        Cancelled (the caller has left), it frees the upstream in whatever phase it is.
+        Where there is a *contender*, it has to claim the answer first. Cancelled (the caller has left, or another one
+        answers), it frees the upstream in whatever phase it is.
         """
         began = self._now()
         request, lesson = asked.request, asked.lesson
         sent = self._standings.started(deployment, len(request.body), asked.marks, began)
-        attempt = _Attempt(deployment, sent, began, began)
+        attempt = _Attempt(deployment, sent, began, began, contender)
         name = deployment.name
         cells = self._cells.get(name) or self._fresh_cells(name)
         cells.in_flight.add(1)
@@ -106,17 +127,22 @@ class Attempts:
                     await self._send(asked, attempt, output, lease)
                     if attempt.reader is not None:
                         lease.answered(attempt.reader.usage, attempt.reader.timings)
+        except Overloaded:  # a limit of ours: it says nothing of the deployment
+            self._standings.left(deployment, attempt.sent, self._now())
+            self._metrics.attempts.cell(name, Overloaded.code).add()
+            raise
         except GatewayError as error:
             self._record(attempt, output.status, error)
             if lesson is not None:
                 self._experience.failed(lesson, deployment.shared_name, error)
             raise
-        except BaseException:  # the caller has left
+        except BaseException:  # the caller has left, or has its answer
             now = self._now()
             silent_s = 0.0 if attempt.silent_since is None else now - attempt.silent_since
             self._standings.left(deployment, attempt.sent, now, silent_s)
-            phase = "waiting" if attempt.first_byte_s is None else "streaming"
-            self._metrics.callers_gone.cell(phase).add()
+            if contender is None or not contender.lost:
+                phase = "waiting" if attempt.first_byte_s is None else "streaming"
+                self._metrics.callers_gone.cell(phase).add()
             raise
         else:
             self._record(attempt, output.status, None)
@@ -159,12 +185,21 @@ class Attempts:
                 output,
                 reader,
                 own,
-                lambda: attempt.began_to_answer(self._now()),
+                lambda: self._answers(attempt),
                 hold_bytes=limits.reply_hold_bytes,
                 event_bytes=limits.event_bytes,
             )
         finally:
             reply.close()
+
+    def _answers(self, attempt: _Attempt) -> bool:
+        """The first byte is about to go to the caller. False: it must not."""
+        if attempt.streamed:
+            attempt.first_byte_s = self._now() - attempt.began
+            attempt.silent_since = None
+        if attempt.sent.tried:
+            self._standings.answering(attempt.deployment, attempt.sent, self._now())
+        return attempt.contender is None or attempt.contender.claim()
 
     def _fresh_cells(self, name: str) -> _Cells:
         metrics = self._metrics
@@ -198,6 +233,7 @@ class Attempts:
             usage=None if reader is None else reader.usage,
             timings=None if reader is None else reader.timings,
             streamed=attempt.streamed,
+            silent=attempt.first_byte_s is None and isinstance(error, SILENT),
         )
         self._standings.ended(attempt.deployment, attempt.sent, outcome, now)
         cells = self._cells[name]
@@ -235,10 +271,7 @@ class _Attempt(msgspec.Struct):
     sent: Sent
     began: float
     silent_since: float | None
+    contender: Contender | None
     reader: ReplyReader | None = None
     first_byte_s: float | None = None
     streamed: bool = False
-
-    def began_to_answer(self, now: float) -> None:
-        self.first_byte_s = now - self.began
-        self.silent_since = None

@@ -74,8 +74,11 @@ class Planner:
         try:
             said = self._policies[route.alias](ready, query)
             choice = said if isinstance(said, Choice) else Choice(said)
+            order = [candidate.deployment for candidate in choice.order]
+            if order and len(ready) < len(candidates):
+                order += routing.last_resorts(candidates, order, query)
             plan = Plan(
-                [candidate.deployment for candidate in choice.order],
+                order,
                 _printable(choice.reason),
                 choice.cohort,
                 "policy" if len(ready) > 1 else "left",

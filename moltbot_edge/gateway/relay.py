@@ -6,6 +6,7 @@ held until it is known to be whole, up to a limit, so that a broken one is an er
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 
 from moltbot_edge.core import sse
@@ -25,6 +26,11 @@ NOT_PASSED = frozenset(
 )  # fmt: skip
 SAID_BY_OUTPUT = NOT_PASSED | {b"content-type", b"cache-control", b"x-accel-buffering"}
 
+# What stands in a reply in place of an answer although the status says 200: some servers send the head too early.
+AN_ERROR = re.compile(rb'(?:data: ?)?\{\s*"error"\s*:\s*["{]|event: error\b|error: ')
+OPEN, SHUT = frozenset({b"{", b"["}), frozenset({b"}", b"]"})
+SHOWN_BYTES = 200
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -38,23 +44,24 @@ def relay(
     output: Output,
     reader: ReplyReader,
     own: Headers,
-    on_event: Callable[[], None],
+    answers: Callable[[], bool],
     *,
     hold_bytes: int,
     event_bytes: int,
 ) -> Awaitable[None]:
     """Pass *reply* to *output*; *reader*, of a stream or of a whole, sees it go by. *own* are the gateway's headers.
 
-    *on_event* is called at a stream's first event: some upstreams send the head long before it.
+    *answers* is called before the first byte of an answer goes out: of a stream at its first event, as some upstreams
+    send the head long before it. Where it gives False nothing is written, and whoever says so cancels this.
 
-    Raises what `Reply.pump` raises, and `InvalidReply` for an event longer than *event_bytes*; whether anything
-    reached the caller before that, *output* knows.
+    Raises what `Reply.pump` raises, and `InvalidReply` for an event longer than *event_bytes* and for what is no
+    answer although its status says so; whether anything reached the caller before that, *output* knows.
     """
     if is_stream(reply):
         headers = [pair for pair in reply.headers if pair[0] not in SAID_BY_OUTPUT]
-        return _events(reply, output, reader, headers + own, on_event, event_bytes)
+        return _events(reply, output, reader, headers + own, answers, event_bytes)
     headers = [pair for pair in reply.headers if pair[0] not in NOT_PASSED]
-    return _whole(reply, output, reader, headers + own, hold_bytes, event_bytes)
+    return _whole(reply, output, reader, headers + own, answers, hold_bytes, event_bytes)
 
 
 async def _events(
@@ -62,17 +69,22 @@ async def _events(
     output: Output,
     reader: ReplyReader,
     headers: Headers,
-    on_event: Callable[[], None],
+    answers: Callable[[], bool],
     event_bytes: int,
 ) -> None:
     held = b""  # the beginning of an event
+    refused: bytes | None = None
     feed = reader.feed
     write: Callable[[bytes], bool]
 
     def first(data: bytes) -> bool:
-        nonlocal write
+        nonlocal write, refused
+        if AN_ERROR.match(data):
+            refused = data
+            return False
+        if not answers():
+            return False
         write = output.write_on
-        on_event()
         output.begin_stream(headers)
         return output.write(data)
 
@@ -88,33 +100,46 @@ async def _events(
         return write(data)
 
     while not await reply.pump(sink):
+        if refused is not None:
+            raise InvalidReply(f"{reply.upstream} began its answer with an error: {_shown(refused)}")
         if len(held) > event_bytes:
             raise InvalidReply(f"{reply.upstream} sent an event longer than {event_bytes} bytes")
         await output.drained()
     if held:  # no blank line after the last event: passed as it came
         feed(held)
         write(held)
+        if refused is not None:
+            raise InvalidReply(f"{reply.upstream} began its answer with an error: {_shown(refused)}")
     if not output.answering:
         raise TruncatedReply(f"{reply.upstream} sent a stream without a single event")
     output.finish()
 
 
 async def _whole(
-    reply: Reply, output: Output, reader: ReplyReader, headers: Headers, hold_bytes: int, event_bytes: int
+    reply: Reply,
+    output: Output,
+    reader: ReplyReader,
+    headers: Headers,
+    answers: Callable[[], bool],
+    hold_bytes: int,
+    event_bytes: int,
 ) -> None:
     body = reply.whole()
     if body is not None:
+        _check(reply, body)
         reader.feed(body)
         reader.end()
-        output.whole(reply.status, headers, body)
+        if answers():
+            output.whole(reply.status, headers, body)
         return
     held: list[bytes] = []
     size = 0
+    answering = False
 
     def sink(data: bytes) -> bool:
-        nonlocal size
+        nonlocal size, answering
         reader.feed(data)
-        if output.answering:
+        if answering:
             return output.write(data)
         held.append(data)
         size += len(data)
@@ -122,18 +147,38 @@ async def _whole(
             return size <= event_bytes
         if size <= hold_bytes:
             return True
+        if not answers():
+            return False
+        answering = True
         output.begin(reply.status, headers, _length(reply))
         return output.write(b"".join(held))
 
     while not await reply.pump(sink):
-        if not output.answering:
+        if not answering:
             raise InvalidReply(f"{reply.upstream} sent no stream, but a reply longer than {event_bytes} bytes")
         await output.drained()
+    body = b"" if answering else b"".join(held)
+    if not answering:
+        _check(reply, body)
     reader.end()
-    if output.answering:
+    if answering:
         output.finish()
-    else:
-        output.whole(reply.status, headers, b"".join(held))
+    elif answers():
+        output.whole(reply.status, headers, body)
+
+
+def _check(reply: Reply, body: bytes) -> None:
+    """Every reply of the paths that are relayed is JSON; a captive portal's is not, nor one that was cut."""
+    if not (body[:1] in OPEN and body[-1:] in SHUT):
+        stripped = body.strip()
+        if not (stripped[:1] in OPEN and stripped[-1:] in SHUT):
+            raise InvalidReply(f"{reply.upstream} answered {reply.status} with what is no JSON: {_shown(body)}")
+    if AN_ERROR.match(body):
+        raise InvalidReply(f"{reply.upstream} answered {reply.status} with an error: {_shown(body)}")
+
+
+def _shown(body: bytes) -> str:
+    return ascii(body[:SHOWN_BYTES].decode("utf-8", "replace"))
 
 
 def _length(reply: Reply) -> int | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from moltbot_edge.core.catalog import Deployment
+from moltbot_edge.core.ejection import Out
 from moltbot_edge.core.events import Outcome
 from moltbot_edge.core.line import Line
 from moltbot_edge.core.prefixes import Prefixes
@@ -18,10 +19,20 @@ _FRESH = Standing()
 _NOBODY_SAID = Line()
 
 
-class Standings:
-    """By deployments' names. *marks* are of `core.prefixes`, of the request's body."""
+def heard_by_nobody(deployment: Deployment, why: Out) -> None:
+    """Where nobody wants to know who is left out."""
 
-    def __init__(self) -> None:
+
+class Standings:
+    """By deployments' names. *marks* are of `core.prefixes`, of the request's body.
+
+    *on_out* is told of each deployment that is left out after failures, and of each one whose trial failed; *probed*
+    says whether somebody will find out when it can be reached again.
+    """
+
+    def __init__(self, on_out: Callable[[Deployment, Out], None] = heard_by_nobody, *, probed: bool = False) -> None:
+        self._on_out = on_out
+        self._probed = probed
         self._standings: dict[str, Standing] = {}
         self._tokens: dict[str, Line] = {}  # by model: tokens of a prompt by its body's bytes
         self._prefixes: dict[str, Prefixes] = {}
@@ -73,19 +84,31 @@ class Standings:
                 queue_s,
                 first_token_s + speed.reply_s,
                 mark,
+                standing.health.out is not None,
             )
         else:
-            sent = Sent(body_bytes, tokens, cacheable, read, None, queue_s, mark=mark)
+            tried = standing.health.out is not None
+            sent = Sent(body_bytes, tokens, cacheable, read, None, queue_s, mark=mark, tried=tried)
         self._standings[name] = standing.started(sent, now)
         return sent
 
     def left(self, deployment: Deployment, sent: Sent, now: float, silent_s: float = 0.0) -> None:
-        self._standings[deployment.name] = self._standings[deployment.name].left(sent, now, silent_s)
+        name = deployment.name
+        before = self._standings[name]
+        self._standings[name] = after = before.left(sent, now, silent_s, probed=self._is_probed(deployment))
+        if after.health is not before.health:
+            self._tell(deployment, before, after)
+
+    def answering(self, deployment: Deployment, sent: Sent, now: float) -> None:
+        """The reply to a request that was `Sent.tried` begins to come."""
+        self._standings[deployment.name] = self._standings[deployment.name].answering(sent, now)
 
     def ended(self, deployment: Deployment, sent: Sent, outcome: Outcome, now: float) -> None:
         name = deployment.name
         before = self._standings[name]
-        self._standings[name] = after = before.ended(sent, outcome, now)
+        self._standings[name] = after = before.ended(sent, outcome, now, probed=self._is_probed(deployment))
+        if after.health is not before.health:
+            self._tell(deployment, before, after)
         usage = outcome.usage
         if usage is None:
             return
@@ -95,6 +118,26 @@ class Standings:
             line = self._tokens.get(deployment.model)
             bytes_per_token = 1.0 / line.slope if line is not None and line.slope else BYTES_PER_TOKEN
             self._prefixes[name].answered(sent.mark, int(usage.output_tokens * bytes_per_token))
+
+    def found(self, deployment: Deployment) -> None:
+        """A probe of its machine was answered."""
+        before = self.of(deployment.name)
+        if before.health.unreached:
+            self._standings[deployment.name] = before.with_health(before.health.found())
+
+    def lost(self, deployment: Deployment, now: float) -> None:
+        """A probe of its machine found nobody."""
+        before = self.of(deployment.name)
+        self._standings[deployment.name] = after = before.with_health(before.health.lost(now))
+        self._tell(deployment, before, after)
+
+    def _is_probed(self, deployment: Deployment) -> bool:
+        return self._probed and deployment.upstream.model_file is None
+
+    def _tell(self, deployment: Deployment, before: Standing, after: Standing) -> None:
+        why = after.health.out
+        if why is not None and (before.health.out is None or after.health.times > before.health.times):
+            self._on_out(deployment, why)
 
     def _count(self, model: str, body_bytes: int, tokens: int) -> None:
         if tokens and body_bytes <= tokens * MOST_BYTES_PER_TOKEN:

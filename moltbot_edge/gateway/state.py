@@ -10,7 +10,10 @@ from moltbot_edge.gateway.standings import Standings
 
 
 def state(catalog: Catalog, standings: Standings, now: float) -> dict[str, Any]:
-    """Fit for JSON. *now* is `time.monotonic`; times are seconds from now, or ago."""
+    """Fit for JSON. *now* is `time.monotonic`; times are seconds from now, or ago.
+
+    Where a deployment is ``out``, ``cooling_s`` says for how long yet; null while it is a probe that has to find it.
+    """
     return {"aliases": [_alias(route, standings, now) for route in catalog.routes.values()]}
 
 
@@ -26,7 +29,7 @@ def _alias(route: Route, standings: Standings, now: float) -> dict[str, Any]:
 
 
 def _deployment(deployment: Deployment, standing: Standing, now: float) -> dict[str, Any]:
-    speed = standing.speed
+    speed, health = standing.speed, standing.health
     upstream = deployment.upstream
     return {
         "deployment": deployment.name,
@@ -41,7 +44,10 @@ def _deployment(deployment: Deployment, standing: Standing, now: float) -> dict[
         "answered": standing.answered,
         "failed": standing.failed,
         "success": round(standing.success(now), 3),
-        "cooling_s": round(max(standing.cooling_until - now, 0.0), 1),
+        "out": health.out,
+        "cooling_s": None if health.unreached else round(max(health.rest_until - now, 0.0), 1) if health.out else 0.0,
+        "being_tried": health.trials > 0,
+        "ejections": health.times,
         "seen_s_ago": None if standing.last_seen is None else round(now - standing.last_seen, 1),
         "wait_s": round(standing.wait_s(now), 3),
         "prefill_tokens_per_s": round(speed.prefill_rate, 1) or None,

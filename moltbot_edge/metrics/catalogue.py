@@ -103,6 +103,19 @@ class Metrics:
             "deployment",
         )
 
+        # Who is left out, and how it comes back.
+        self.ejections = counter(
+            "moltbot_ejections_total",
+            "Deployments left out after failures, by the reason: silent (nothing came back), failing (many errors in a"
+            " row), asked (its own wish, by Retry-After).",
+            *("deployment", "reason"),
+        )
+        self.probes = counter(
+            "moltbot_probes_total",
+            "Questions to a machine whether it is there, by what was found: up, not-ready, unreachable, silent.",
+            *("upstream", "result"),
+        )
+
         self.lessons = counter(
             "moltbot_lessons_total",
             "Requests of which something showed how good the reply was, by the alias and the sign: goes-on,"

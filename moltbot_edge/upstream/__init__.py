@@ -3,5 +3,6 @@
 wire    HTTP/1.1 on the event loop: the hot path, and the only client on it
 pool    the connections to one address
 chat    a deployment's request on the wire: address, credentials, path
+health  is it there: what a probe asks
 ticker  one slow clock for every time limit of the hot path
 """

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
 
 from moltbot_edge.api import (
     Deployment,
@@ -66,6 +69,15 @@ class Upstreams:
         head = b"%b%bContent-Length: %d\r\n\r\n" % (fixed, forwarded, size)
         return pool, [b"".join((head, *body))] if size <= JOINED_BYTES else [head, *body]
 
+    def probing_pool(self, upstream: Upstream) -> Pool:
+        """For one question: its caller closes it. Not among `pools`, whose limits and lines are for callers."""
+        trust = functools.partial(self._certificates.trust, upstream.ca_file)
+        limits = msgspec.structs.replace(self._limits, connections=1, idle_connections=0)
+        return Pool(upstream.name, _address(upstream), limits, self._ticker, self._names, trust)
+
+    def probing_head(self, upstream: Upstream, path: str) -> bytes:
+        return self._head("GET", path, upstream, _address(upstream)) + b"\r\n"
+
     def pools(self) -> Iterator[Pool]:
         return iter(self._pools.values())
 
@@ -79,7 +91,7 @@ class Upstreams:
         if before is not None:  # an engine that came back on another port
             before.close()
             self._heads.clear()
-        at = engine_at or Address(upstream.host, upstream.port, upstream.scheme == "https")
+        at = engine_at or _address(upstream)
         trust = functools.partial(self._certificates.trust, upstream.ca_file)
         pool = Pool(upstream.name, at, self._limits, self._ticker, self._names, trust)
         self._pools[key] = pool
@@ -87,20 +99,28 @@ class Upstreams:
 
     def _fresh_head(self, deployment: Deployment, at: Address, path: str) -> bytes:
         upstream = deployment.upstream
+        head = self._head("POST", f"{upstream.base_path}{path}", upstream, at, "Content-Type: application/json")
+        self._heads[deployment.name, path] = head
+        return head
+
+    def _head(self, method: str, path: str, upstream: Upstream, at: Address, *more: str) -> bytes:
+        """Without the empty line at its end."""
         host = f"[{at.host}]" if ":" in at.host else at.host
         default_port = 443 if at.tls else 80
         lines = [
-            f"POST {upstream.base_path}{path} HTTP/1.1",
+            f"{method} {path} HTTP/1.1",
             f"Host: {host}" if at.port == default_port else f"Host: {host}:{at.port}",
-            "Content-Type: application/json",
+            *more,
             "Accept-Encoding: identity",  # what is compressed cannot be counted in passing
         ]
         if upstream.api_key is not None:
             lines.append("{}: {}".format(*self._dialect(upstream.dialect).credentials(upstream.api_key)))
         lines += [f"{name}: {value}" for name, value in upstream.headers]
-        head = "".join(f"{line}\r\n" for line in lines).encode("latin-1")
-        self._heads[deployment.name, path] = head
-        return head
+        return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
+
+
+def _address(upstream: Upstream) -> Address:
+    return Address(upstream.host, upstream.port, upstream.scheme == "https")
 
 
 async def refusal(deployment: Deployment, reply: Reply) -> UpstreamRefused | InvalidReply:
@@ -114,11 +134,28 @@ async def refusal(deployment: Deployment, reply: Reply) -> UpstreamRefused | Inv
         body = b""
     if len(body) == REFUSAL_BYTES:
         body = b""  # cut, it would not be JSON any more
-    retry_after = reply.header(b"retry-after")
     return UpstreamRefused(
         f"{deployment.name} answered {reply.status}",
         answered=reply.status,
         body=body,
         content_type=reply.header(b"content-type") or b"application/octet-stream",
-        retry_after_s=float(retry_after) if retry_after is not None and _SECONDS.fullmatch(retry_after) else None,
+        retry_after_s=seconds_until(reply.header(b"retry-after"), time.time()),
     )
+
+
+def seconds_until(retry_after: bytes | None, now: float) -> float | None:
+    """What ``Retry-After`` says, in seconds or as a date (RFC 9110, 10.2.3); None where it makes no sense.
+
+    *now* is seconds since 1970.
+    """
+    if retry_after is None:
+        return None
+    if _SECONDS.fullmatch(retry_after):
+        return float(retry_after)
+    from email.utils import mktime_tz, parsedate_tz  # seldom needed
+
+    date = parsedate_tz(retry_after.decode("latin-1"))
+    try:
+        return None if date is None else max(mktime_tz(date) - now, 0.0)
+    except (ValueError, OverflowError):  # a 99th of a month
+        return None

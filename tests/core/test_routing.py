@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from moltbot_edge.core.catalog import Deployment, Upstream
+from moltbot_edge.core.ejection import Health, Out
 from moltbot_edge.core.line import Line
-from moltbot_edge.core.routing import Candidate, RouteQuery, eligible
+from moltbot_edge.core.routing import Candidate, RouteQuery, eligible, last_resorts
 from moltbot_edge.core.scoreboard import Standing
 from moltbot_edge.core.speed import Speed
 
@@ -38,6 +39,55 @@ def test_a_deployment_that_cools_down_is_left_out_until_its_time() -> None:
 def test_when_all_cool_down_the_one_that_is_back_soonest_is_asked() -> None:
     both = [candidate("a", cooling_until=20.0), candidate("b", cooling_until=10.0)]
     assert names(eligible(both, RouteQuery("chat", now=0.0))) == "b"
+
+
+def out(name: str, why: Out, *, until: float = 10.0, unreached: bool = False, trials: int = 0) -> Candidate:
+    health = Health(out=why, rest_until=until, unreached=unreached, trials=trials)
+    return replace(candidate(name), standing=Standing(cooling_until=health.cooling_until, health=health))
+
+
+@pytest.mark.parametrize(
+    ("fleet", "left"),
+    [
+        ("a f1", "a"),  # half of them
+        ("f2 f1", "f1"),
+        ("a f1 f2", "a f1"),
+        ("f3 f1 f2", "f1 f2"),
+        ("a b f1 f2", "a b"),
+        ("a f3 f1 f2", "a f1"),
+        ("a s1 f1", "a f1"),
+        ("a s1 s2", "a"),  # who does not answer at all is not among those that may stay
+        ("a q1 q2", "a"),  # nor who asked to be spared
+        ("s1 q2", "q2"),
+        ("q2 q1", "q1"),
+        ("s1 s2", "s2"),  # the one that was there last
+        ("s1 t2", "t2"),
+        ("f1", "f1"),
+    ],
+)
+def test_half_of_those_that_fail_stay_and_when_nobody_is_left_the_likeliest_is_asked(fleet: str, left: str) -> None:
+    """a, b: well; f: fails; s: is silent; q: asked for quiet; t: is being tried. The digit says until when."""
+    whys = {"f": Out.FAILING, "s": Out.SILENT, "q": Out.ASKED, "t": Out.SILENT}
+    all_of_them = [
+        candidate(name)
+        if name in ("a", "b")
+        else out(name, whys[name[0]], until=10.0 + int(name[1]), unreached=name[0] == "s", trials=int(name[0] == "t"))
+        for name in fleet.split()
+    ]
+    assert names(eligible(all_of_them, RouteQuery("chat", now=5.0))) == left
+
+
+def test_after_all_others_those_are_asked_that_may_answer_after_all() -> None:
+    fleet = [
+        candidate("a"),
+        out("failing-later", Out.FAILING, until=30.0),
+        out("gone", Out.SILENT, unreached=True),
+        out("asked", Out.ASKED),
+        out("tried", Out.SILENT, trials=1),
+        out("failing", Out.FAILING),
+    ]
+    found = last_resorts(fleet, [fleet[0].deployment], RouteQuery("chat", now=5.0))
+    assert [one.name for one in found] == ["failing", "failing-later", "tried"]
 
 
 def test_a_context_that_is_too_short_is_left_out() -> None:

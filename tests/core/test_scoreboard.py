@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from moltbot_edge.core.ejection import EJECTION_S, IN_A_ROW, LONGEST_ASKED_S, UNPROBED_REST_S, Out
 from moltbot_edge.core.events import Outcome, Usage
 from moltbot_edge.core.scoreboard import (
-    COOLDOWN_S,
     FORGET_S,
     HUNG_S,
     LESSON_EVERY_S,
-    LONGEST_COOLDOWN_S,
-    LONGEST_REST_S,
     SCHOOL_DAYS,
     Standing,
 )
@@ -22,7 +23,7 @@ from moltbot_edge.core.speed import Sent
 NEW = Standing()
 SENT = Sent(body_bytes=400, prompt_tokens=100, read_tokens=100)
 ANSWERED = Outcome("box", 200, 1.5, first_byte_s=0.5, streamed=True, usage=Usage(100, 21))
-REFUSED_TO_CONNECT = Outcome("box", 502, 0.01, error="Unreachable")
+REFUSED_TO_CONNECT = Outcome("box", 502, 0.01, error="Unreachable", silent=True)
 ANSWERED_500 = Outcome("box", 502, 0.01, first_byte_s=0.01, error="UpstreamRefused")
 BROKE_OFF = Outcome("box", 200, 4.0, first_byte_s=0.5, error="TruncatedReply")
 
@@ -56,39 +57,33 @@ def test_a_caller_that_left_taught_nothing() -> None:
 
 def test_who_does_not_answer_at_all_is_spared_for_a_while() -> None:
     standing = after(REFUSED_TO_CONNECT)
-    assert (standing.failed, standing.cooling_until) == (1, 100.0 + COOLDOWN_S)
-
-
-def test_who_never_answers_is_spared_longer_and_longer_until_it_does() -> None:
-    standing, now, rests = NEW, 100.0, []
-    for _ in range(7):
-        standing = after(REFUSED_TO_CONNECT, standing, now=now)
-        rests.append(standing.cooling_until - now)
-        now = standing.cooling_until
-    assert rests == [5.0, 10.0, 20.0, 40.0, 80.0, LONGEST_REST_S, LONGEST_REST_S]
-    answered = after(ANSWERED, standing, now=now)
-    assert after(REFUSED_TO_CONNECT, answered, now=now).cooling_until == now + COOLDOWN_S
+    assert (standing.failed, standing.cooling_until) == (1, 100.0 + UNPROBED_REST_S)
 
 
 def test_failures_of_many_at_once_bring_one_rest() -> None:
     standing = NEW
     for _ in range(20):
         standing = after(REFUSED_TO_CONNECT, standing)
-    assert standing.cooling_until == 100.0 + COOLDOWN_S
+    assert standing.cooling_until == 100.0 + UNPROBED_REST_S
 
 
 def test_a_caller_that_waited_far_too_long_for_a_byte_says_that_the_box_hangs() -> None:
     quick, slow = Sent(first_token_s=0.5, work_s=2.0), Sent(first_token_s=5.0, work_s=20.0)
     hangs = NEW.started(quick, 0.0).left(quick, 30.0, silent_s=30.0)
-    assert (hangs.in_flight, hangs.failed, hangs.cooling_until) == (0, 1, 30.0 + COOLDOWN_S)
+    assert (hangs.in_flight, hangs.failed, hangs.cooling_until) == (0, 1, 30.0 + UNPROBED_REST_S)
     assert not NEW.started(slow, 0.0).left(slow, 30.0, silent_s=30.0).failed
     assert not NEW.started(quick, 0.0).left(quick, 9.0, silent_s=HUNG_S - 1.0).failed
     assert NEW.started(SENT, 0.0).left(SENT, 30.0, silent_s=30.0).failed  # also where nobody knows what to expect
 
 
-def test_an_answer_that_is_an_error_brings_no_pause_of_itself() -> None:
-    assert after(ANSWERED_500).cooling_until == 0.0
-    assert after(BROKE_OFF).cooling_until == 0.0
+def test_an_answer_that_is_an_error_brings_no_pause_of_itself_but_many_in_a_row_do() -> None:
+    for outcome in (ANSWERED_500, BROKE_OFF):
+        standing = NEW
+        for _ in range(IN_A_ROW - 1):
+            standing = after(outcome, standing)
+        assert standing.cooling_until == 0.0
+        assert after(outcome, standing).cooling_until == 100.0 + EJECTION_S
+        assert after(outcome, after(ANSWERED, standing)).cooling_until == 0.0
 
 
 def test_the_pause_that_an_upstream_asks_for_is_kept() -> None:
@@ -96,15 +91,29 @@ def test_the_pause_that_an_upstream_asks_for_is_kept() -> None:
 
 
 def test_nobody_is_sent_away_for_a_day() -> None:
-    assert after(too_many(86_400.0)).cooling_until == 100.0 + LONGEST_COOLDOWN_S
+    assert after(too_many(86_400.0)).cooling_until == 100.0 + LONGEST_ASKED_S
 
 
 def test_a_later_shorter_pause_does_not_cut_an_earlier_one() -> None:
     assert after(REFUSED_TO_CONNECT, after(too_many(60.0)), now=101.0).cooling_until == 160.0
+    assert after(too_many(5.0), after(too_many(60.0)), now=101.0).cooling_until == 160.0
 
 
-def test_an_answer_ends_the_pause() -> None:
-    assert after(ANSWERED, Standing(cooling_until=130.0), now=110.0).cooling_until == 0.0
+def test_an_answer_to_what_was_sent_before_does_not_end_a_pause_that_was_asked_for() -> None:
+    paused = after(too_many(30.0))
+    assert after(ANSWERED, paused, now=110.0).cooling_until == 130.0
+
+
+def test_one_request_at_a_time_tries_whether_a_deployment_is_back_and_its_first_byte_says_so() -> None:
+    tried = replace(SENT, tried=True)
+    trying = after(too_many(30.0)).started(tried, 130.0)
+    assert trying.cooling_until == math.inf
+    assert trying.left(tried, 131.0).cooling_until == 130.0
+    back = trying.answering(tried, 131.0)
+    assert (back.cooling_until, back.health.out, back.in_flight) == (0.0, None, 1)
+    assert back.ended(tried, ANSWERED, 132.0).in_flight == 0
+    failed = trying.ended(tried, ANSWERED_500, 131.0)
+    assert (failed.cooling_until, failed.health.out) == (131.0 + EJECTION_S, Out.FAILING)
 
 
 def test_failures_tell_at_once_and_are_forgotten_by_and_by() -> None:

@@ -65,6 +65,7 @@ async def test_a_box_that_hangs_is_not_given_each_caller_that_loses_patience(mon
         upstream(hangs()) as bad,
         serving(config(good, bad, policy="fastest")) as gateway,
     ):
+        bad.on_probe = hangs()
         while not bad.asked:  # which of the two is tried first is drawn
             async with gateway.caller() as client:
                 asked = len(good.asked)

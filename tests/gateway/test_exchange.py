@@ -16,6 +16,7 @@ from scripted_upstream import (
     chunk,
     completion,
     delta,
+    half_closed,
     hangs,
     never_accepting,
     raw,
@@ -66,6 +67,12 @@ FAILURES: dict[str, tuple[Script, int, str | None]] = {
     "invalid-chunk": (raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\nno\r\n"), 502, "upstream_invalid_reply"),
     "empty-stream": (streams([]), 502, "upstream_truncated_reply"),
     "cut-stream": (raw(STREAM_HEAD + chunk(b"data: ha")), 502, "upstream_truncated_reply"),
+    "error-as-a-stream": (streams([b"data: " + error("theirs").encode() + b"\n\n"]), 502, "upstream_invalid_reply"),
+    "error-as-an-answer": (answers(200, error("theirs")), 502, "upstream_invalid_reply"),
+    "no-json": (answers(200, "<html>log in</html>", kind="text/html"), 502, "upstream_invalid_reply"),
+    "half-of-the-json": (answers(200, completion("hi")[:-9], framing="close"), 502, "upstream_invalid_reply"),
+    "nothing": (answers(200, b""), 502, "upstream_invalid_reply"),
+    "half-closed": (half_closed(), 502, "upstream_closed"),
     "endless-event": (streams([b"data: ", *[b"x" * 1000] * 9]), 502, "upstream_invalid_reply"),
 }  # fmt: skip
 SMALL: dict[str, Any] = {"first_byte_s": TICK_S, "between_bytes_s": TICK_S, "event_bytes": 5_000}

@@ -22,7 +22,7 @@ from moltbot_edge.core.errors import ClosedUnanswered, UpstreamRefused
 from moltbot_edge.dialects.openai_chat import OpenAIChat
 from moltbot_edge.network.certificates import Certificates
 from moltbot_edge.network.names import Names
-from moltbot_edge.upstream.chat import JOINED_BYTES, Upstreams, refusal
+from moltbot_edge.upstream.chat import JOINED_BYTES, Upstreams, refusal, seconds_until
 from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import Address
 
@@ -123,7 +123,25 @@ async def test_an_engine_that_came_back_elsewhere_is_found_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"), [("7", 7.0), ("0", 0.0), ("soon", None), ("-1", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)]
+    ("said", "seconds"),
+    [
+        (None, None),
+        (b"12", 12.0),
+        (b"Sun, 06 Nov 1994 08:49:37 GMT", 37.0),
+        (b"Sunday, 06-Nov-94 08:49:37 GMT", 37.0),
+        (b"Sun Nov  6 08:49:37 1994", 37.0),
+        (b"Sun, 06 Nov 1994 08:48:59 GMT", 0.0),
+        (b"99999999999", None),
+        (b"tomorrow", None),
+        (b"\xff", None),
+    ],
+)
+def test_a_pause_is_asked_for_in_seconds_or_as_a_date(said: bytes | None, seconds: float | None) -> None:
+    assert seconds_until(said, now=784_111_740.0) == seconds  # 08:49:00 of that Sunday
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("7", 7.0), ("0", 0.0), ("soon", None), ("-1", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0)]
 )
 async def test_a_refusal_knows_when_to_come_back(said: str, seconds: float | None) -> None:
     async with upstream(answers(429, "{}", f"Retry-After: {said}")) as box:
