@@ -38,9 +38,11 @@ PURE = (
     "dialects",
     "policies",
     "local.gguf",
+    "local.kv",
     "local.lifecycle",
     "local.placement",
     "local.profile",
+    "local.slots",
 )
 PURE_IMPORTS = (
     *("__future__", "abc", "base64", "binascii", "bisect", "collections", "contextlib", "copy", "dataclasses"),

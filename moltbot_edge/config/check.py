@@ -298,6 +298,16 @@ def limits(decoded: Decoded, known: Known) -> Found:
         yield path, f"one body may have {one} bytes (body_bytes) but all together only {together} (bodies_bytes)"
 
 
+def stabilised(decoded: Decoded, known: Known) -> Found:
+    said = decoded.config.prompt.stabilise
+    registry = _model_names(decoded, known)
+    if isinstance(said, bool) or registry is None or not decoded.sound("prompt", "stabilise"):
+        return
+    for place, name in enumerate(said):
+        if decoded.sound("prompt", "stabilise", place) and name not in registry:
+            yield ("prompt", "stabilise", place), _unknown("model", name, registry)
+
+
 ERRORS: Final[Sequence[Callable[[Decoded, Known], Found]]] = (
     listening,
     tls,
@@ -306,6 +316,7 @@ ERRORS: Final[Sequence[Callable[[Decoded, Known], Found]]] = (
     fallbacks,
     policies,
     limits,
+    stabilised,
     keys,
 )
 

@@ -180,6 +180,33 @@ class Engines(Section, frozen=True):
         Seconds, Meta(description="for a model to load; 5 GB from an SD card at 43 MB/s take two minutes")
     ] = 600.0
     stop_s: Annotated[Seconds, Meta(description="from SIGTERM to SIGKILL")] = 5.0
+    kv_path: (
+        Annotated[
+            PathText,
+            Meta(description="folder where caches of conversations outlive their engine; left out: below /var/cache"),
+        ]
+        | None
+    ) = None
+    # Some fifteen conversations of 2,000 tokens with a 1B model.
+    kv_disk_mb: Annotated[
+        int, Meta(ge=0, description="what saved caches may take, in MiB; the least worth leaves; 0 keeps none")
+    ] = 1024
+    # A card bears some 10 TB, which at 2 GiB a day is thirteen years.
+    kv_write_mb_per_day: Annotated[
+        int, Meta(ge=0, description="of caches written within a day, in MiB: what a card can bear for years")
+    ] = 2048
+
+
+class Prompt(Section, frozen=True):
+    """What is done to a prompt on its way to an engine of this board."""
+
+    stabilise: Annotated[
+        bool | list[str],
+        Meta(
+            description="move clocks and ids from the system prompt to the last question, so that an engine does not"
+            " read all again; true, or the names in model_registry for which"
+        ),
+    ] = False
 
 
 class Sessions(Section, frozen=True):
@@ -266,6 +293,7 @@ class Config(Section, frozen=True):
     ] = field(default_factory=dict)
     router: Router = Router()
     engines: Engines = Engines()
+    prompt: Prompt = Prompt()
     sessions: Sessions = Sessions()
     tool_integration: Annotated[dict[str, Tool], Meta(description="tools by name")] = field(default_factory=dict)
     limits: Limits = Limits()

@@ -7,5 +7,8 @@ profile     the flags that a small board wants, of those that this build knows
 lifecycle   the states of an engine, as a table
 process     one child: its life tied to ours, its last words kept
 health      is it ready, is it busy
+keeping     the seam to whoever keeps what engines' caches hold
+slots       which slot a conversation goes to; kv, which caches are worth a file; kv_folder has the files
+kv_keeper   gives slots, saves and loads them, and believes only what a reply proves
 supervisor  owns all engines; carries out what `lifecycle` decides
 """

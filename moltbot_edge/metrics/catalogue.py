@@ -175,6 +175,23 @@ class Metrics:
             *("model", "reason"),
         )
 
+        # What engines leave behind on disk.
+        self.kv_bytes = gauge("moltbot_kv_bytes", "Bytes of saved caches of engines.")
+        self.kv_limit_bytes = gauge("moltbot_kv_limit_bytes", "Bytes that saved caches may take.")
+        self.kv_written_bytes = counter("moltbot_kv_written_bytes_total", "Bytes of caches written.")
+        self.kv_written_day_bytes = gauge(
+            "moltbot_kv_written_day_bytes", "Bytes of caches written within a day, as of the last save."
+        )
+        self.kv_written_limit_bytes = gauge(
+            "moltbot_kv_written_limit_bytes", "Bytes of caches that may be written within a day."
+        )
+        self.kv_actions = counter(
+            "moltbot_kv_actions_total",
+            "Caches of requests saved and loaded, by the action and its outcome: save saved, failed, no_room, overtaken;"
+            " load loaded, failed, broken, left, and then proved or disproved by the reply.",
+            *("model", "action", "outcome"),
+        )
+
         # The gateway itself.
         self.build_info = gauge("moltbot_build_info", "The version that runs; 1 always.", "version")
         self.metrics_series_dropped = dropped

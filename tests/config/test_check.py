@@ -54,6 +54,7 @@ def problems(reading: Any, tmp_path: Path) -> Any:
             "model_registry: [{name: a, endpoint: 'http://b', model: 'x*'}]",
             "1: model_registry[0].model: `*` stands for what the `*` in `name` stood for, and there is none",
         ),
+        ("prompt: {stabilise: [smal]}", "1: prompt.stabilise[0]: no model is named 'smal'"),
         ("router: {fallbacks: {a: [auto]}}", "1: router.fallbacks.a: no model or alias is named 'a'"),
         (
             "model_registry: [{name: 'a/*', endpoint: 'http://b'}, {name: c, endpoint: 'http://b'}]\n"
