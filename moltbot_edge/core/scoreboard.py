@@ -138,6 +138,10 @@ class Standing(msgspec.Struct, frozen=True):
             health,
         )
 
+    def found(self) -> Standing:
+        """By a probe, after it could not be reached: its failures were those of a machine that was not there."""
+        return msgspec.structs.replace(self.with_health(self.health.found()), failing=0.0)
+
     def with_health(self, health: Health) -> Standing:
         return msgspec.structs.replace(self, health=health, cooling_until=health.cooling_until)
 

@@ -123,7 +123,7 @@ class Standings:
         """A probe of its machine was answered."""
         before = self.of(deployment.name)
         if before.health.unreached:
-            self._standings[deployment.name] = before.with_health(before.health.found())
+            self._standings[deployment.name] = before.found()
 
     def lost(self, deployment: Deployment, now: float) -> None:
         """A probe of its machine found nobody."""

@@ -158,6 +158,14 @@ def test_a_thousand_answers_a_second_are_not_all_learned_from_but_a_surprise_is(
     assert learned.speed.lessons == standing.speed.lessons + 1
 
 
+def test_the_failures_of_a_machine_that_was_away_are_not_held_against_it_when_a_probe_has_found_it() -> None:
+    standing = NEW
+    for _ in range(5):
+        standing = standing.started(SENT, 99.0).ended(SENT, REFUSED_TO_CONNECT, 100.0, probed=True)
+    assert standing.success(100.0) < 0.5
+    assert (standing.found().success(100.0), standing.found().cooling_until) == (1.0, 100.0)
+
+
 @given(st.lists(st.tuples(st.sampled_from(["answered", "failed", "left"]), st.floats(0.01, 100.0))))
 def test_nobody_is_lost_in_the_count(ends: list[tuple[str, float]]) -> None:
     standing = Standing()
