@@ -29,6 +29,7 @@ class _Wire(msgspec.Struct):
     prompt: msgspec.Raw = _EMPTY
     tools: msgspec.Raw = _EMPTY
     chat_template_kwargs: msgspec.Raw = _EMPTY
+    cache_prompt: bool | None = None
 
 
 class _Function(msgspec.Struct):
@@ -142,11 +143,16 @@ def text(body: bytes | bytearray) -> memoryview:
 
 
 def trail(body: bytes | bytearray) -> tuple[int, ...]:
-    """Of `prefixes.trail`: a mark for each message, and of a completion's prompt one for each of its lengths."""
+    """Of `prefixes.trail`: a mark for each message, and of a completion's prompt one for each of its lengths.
+
+    Empty where there is nothing to be marked, and where the caller wants no cache.
+    """
     try:
         wire = _read(body)
         messages = _read_list(wire.messages) if wire.messages else []
     except UNREADABLE:
+        return ()
+    if wire.cache_prompt is False:
         return ()
     seed = crc32(wire.chat_template_kwargs, crc32(wire.tools))
     if messages:

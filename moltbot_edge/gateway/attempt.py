@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -36,7 +36,11 @@ from moltbot_edge.metrics.instruments import Count, Level, Spread
 from moltbot_edge.upstream.chat import Upstreams, refusal
 from moltbot_edge.upstream.wire import Address
 
+if TYPE_CHECKING:  # it is there only on a board that runs models
+    from moltbot_edge.gateway.rendering import Rendering
+
 CHAT = "/chat/completions"
+PROMPTED = (CHAT, "/completions")  # what an engine answers out of a slot's cache
 SILENT = (Unreachable, ClosedUnanswered, UpstreamTimeout, EngineFailed)  # where no byte has come before
 
 
@@ -89,9 +93,11 @@ class Attempts:
         metrics: Metrics,
         limits: ExchangeLimits,
         now: Callable[[], float],
+        rendering: Rendering | None = None,
     ) -> None:
         self._upstreams = upstreams
         self._engines = engines
+        self._rendering = rendering
         self._standings = standings
         self._experience = experience
         self._metrics = metrics
@@ -111,7 +117,7 @@ class Attempts:
         began = self._now()
         request, lesson = asked.request, asked.lesson
         sent = self._standings.started(deployment, len(request.body), asked.marks, began)
-        attempt = _Attempt(deployment, sent, began, began, contender)
+        attempt = _Attempt(deployment, sent, began, began, contender, request.body)
         name = deployment.name
         cells = self._cells.get(name) or self._fresh_cells(name)
         cells.in_flight.add(1)
@@ -121,12 +127,7 @@ class Attempts:
                 await self._send(asked, attempt, output, None)
             else:
                 attempt.silent_since = None
-                wish = Wish(asked.marks, len(request.body), request.head.session)
-                async with self._engines.lease(upstream.name, wish) as lease:
-                    attempt.began = attempt.silent_since = self._now()  # loading says nothing of its speed
-                    await self._send(asked, attempt, output, lease)
-                    if attempt.reader is not None:
-                        lease.answered(attempt.reader.usage, attempt.reader.timings)
+                await self._ask_engine(asked, attempt, output)
         except Overloaded:  # a limit of ours: it says nothing of the deployment
             self._standings.left(deployment, attempt.sent, self._now())
             self._metrics.attempts.cell(name, Overloaded.code).add()
@@ -151,14 +152,34 @@ class Attempts:
         finally:
             cells.in_flight.add(-1)
 
+    async def _ask_engine(self, asked: Asked, attempt: _Attempt, output: Output) -> None:
+        """Its prompt is made steady; the trail of that, and not of what came in, is how its cache is found again."""
+        request, engine = asked.request, attempt.deployment.upstream.name
+        wish = Wish((), len(request.body), request.head.session)
+        rendering = self._rendering if request.dialect.paths[request.path] in PROMPTED else None
+        if rendering is not None:
+            attempt.body, trail = rendering.of(engine, attempt.deployment.shared_name, attempt.body)
+            wish = Wish(trail, len(attempt.body), request.head.session)
+        async with self._engines.lease(engine, wish) as lease:
+            attempt.began = attempt.silent_since = self._now()  # loading says nothing of its speed
+            slot, differs = lease.slot, None
+            if rendering is not None and slot is not None:
+                differs = rendering.sent(engine, slot, attempt.body)
+            await self._send(asked, attempt, output, lease)
+            if attempt.reader is not None:
+                lease.answered(attempt.reader.usage, attempt.reader.timings)
+                if rendering is not None and slot is not None:
+                    rendering.answered(engine, slot, differs, attempt.reader.usage)
+
     async def _send(self, asked: Asked, attempt: _Attempt, output: Output, lease: Lease | None) -> None:
         request, deployment, lesson = asked.request, attempt.deployment, asked.lesson
         path = request.dialect.paths[request.path]
-        body: Sequence[Body] = with_model(request.body, deployment.model, request.head)
+        body: Sequence[Body] = with_model(attempt.body, deployment.model, request.head)
+        attempt.body = b""  # in memory only as long as it is on its way
         at = None
         if lease is not None:
             at = Address(*lease.address)
-            if lease.slot is not None and path == CHAT:
+            if lease.slot is not None and path in PROMPTED:
                 body = with_slot(body, lease.slot)
         pool, pieces = self._upstreams.request(deployment, at, path, request.forwarded, body)
         del body
@@ -272,6 +293,7 @@ class _Attempt(msgspec.Struct):
     began: float
     silent_since: float | None
     contender: Contender | None
+    body: bytes | bytearray
     reader: ReplyReader | None = None
     first_byte_s: float | None = None
     streamed: bool = False

@@ -16,6 +16,8 @@ from moltbot_edge.core.stable import Renderings
 
 log = logging.getLogger(__name__)
 
+Body = bytes | bytearray
+
 LAST_BYTES = 256 * 1024  # of a slot's last prompt: 60,000 tokens; what differs behind them is cheap
 SLOTS = 64  # of all engines, whose last prompts are kept
 SAY_EVERY_S = 60.0  # for each engine: a client that does it does it at every turn
@@ -33,16 +35,17 @@ class Rendering:
         self._last: dict[tuple[str, int], _Last] = {}
         self._said_at: dict[str, float] = {}
 
-    def of(self, engine: str, model: str, body: bytes | bytearray) -> bytes | bytearray:
-        """What *engine* is sent for it: *body* itself, mostly."""
+    def of(self, engine: str, model: str, body: Body) -> tuple[Body, tuple[int, ...]]:
+        """What *engine* is sent for it, *body* itself mostly, and by what its keeper knows the conversation."""
         if self._stabilise is True or (self._stabilise is not False and model in self._stabilise):
             body = volatile.moved(body)
         renderings = self._renderings.get(engine)
         if renderings is None:
             self._renderings[engine] = renderings = Renderings()
-        return renderings.of(body)
+        body = renderings.of(body)
+        return body, stable.trail(body)
 
-    def sent(self, engine: str, slot: int, body: bytes | bytearray) -> Difference | None:
+    def sent(self, engine: str, slot: int, body: Body) -> Difference | None:
         """Where *body* leaves what was sent to this slot before; None where it goes on, or is another conversation."""
         text = stable.text(body)[:LAST_BYTES]
         last = self._last.pop((engine, slot), None)

@@ -145,6 +145,7 @@ def test_other_tools_and_other_arguments_of_the_template_make_another_prompt() -
     assert prefixes.shared(plain, trail(body(tools=[CLOCK]))) == 0
     assert prefixes.shared(plain, trail(body(chat_template_kwargs={"enable_thinking": False}))) == 0
     assert prefixes.shared(plain, trail(body(temperature=1))) == 2
+    assert trail(body(cache_prompt=False)) == ()
 
 
 def test_a_prompt_of_completions_is_marked_at_its_lengths() -> None:

@@ -29,10 +29,10 @@ class Asked:
         self.rendering = Rendering(stabilise, lambda: self.seconds)
 
     def __call__(self, body: bytes, cached: int, read: int = 1000) -> bytes:
-        sent = self.rendering.of("small#2", "small", body)
+        sent, _ = self.rendering.of("small#2", "small", body)
         found = self.rendering.sent("small#2", 0, sent)
         self.rendering.answered("small#2", 0, found, Usage(read, 10, cached))
-        return bytes(sent)
+        return sent if isinstance(sent, bytes) else bytes(sent)
 
 
 @pytest.fixture
@@ -97,5 +97,13 @@ def test_each_engine_is_sent_tools_as_it_was_sent_them_first() -> None:
     kept = Rendering(False, lambda: 0.0)
     first, turned = body(RULES, "hello", tools=TOOLS), body(RULES, "hello", tools=TOOLS[::-1])
     kept.of("small", "small", first)
-    assert json.loads(kept.of("small", "small", turned))["tools"] == TOOLS
-    assert kept.of("large", "large", turned) is turned
+    assert json.loads(kept.of("small", "small", turned)[0])["tools"] == TOOLS
+    assert kept.of("large", "large", turned)[0] is turned
+
+
+def test_a_trail_is_of_what_is_sent() -> None:
+    moving = Rendering(True, lambda: 0.0)
+    one, other = (moving.of("small", "small", body(f"Current time: 06:{m}\n{RULES}", "hello"))[1] for m in ("05", "17"))
+    assert len(one) == 2
+    assert one[0] == other[0]
+    assert one[1] != other[1]
