@@ -82,6 +82,14 @@ class ToolResult(Part, frozen=True, kw_only=True):
     name: str | None = None
 
 
+class Own(Part, frozen=True, kw_only=True):
+    """What only the dialect *origin* has, as its JSON text; *kind* is its name there. Nobody else is sent it."""
+
+    origin: str
+    kind: str
+    raw: bytes
+
+
 class Role(StrEnum):
     SYSTEM = "system"  # and OpenAI's ``developer``
     USER = "user"

@@ -21,6 +21,7 @@ from moltbot_edge.core.chat import (
     ChatRequest,
     Image,
     Message,
+    Own,
     Part,
     Reasoning,
     Refusal,
@@ -93,6 +94,8 @@ def _known(messages: Iterable[Message], target: Target, dropped: dict[str, None]
                         dropped["messages.reasoning"] = None
                     if thought is not None:
                         parts.append(thought)
+                case Own() if part.origin != target.dialect:
+                    dropped[f"messages.{part.kind}"] = None
                 case Text() | Refusal() if not target.empty_text and not part.text.strip():
                     pass
                 case ToolResult() if not target.empty_text:
