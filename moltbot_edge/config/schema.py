@@ -263,6 +263,10 @@ class Limits(Section, frozen=True):
         Bytes, Meta(description="a whole reply up to this is checked before its first byte goes out")
     ] = 64 * KIB
     event_bytes: Annotated[Bytes, Meta(description="one event of a stream")] = 1 * MIB
+    # A hundred embeddings of 4,096 numbers as JSON; a chat has a thousandth of it.
+    translated_bytes: Annotated[
+        Bytes, Meta(description="a whole reply that has to be written in another dialect, and so is held")
+    ] = 8 * MIB
 
 
 class Key(Section, frozen=True):

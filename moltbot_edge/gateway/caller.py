@@ -67,6 +67,7 @@ class Request(msgspec.Struct):
     def drop_body(self) -> None:
         """May be called again: what it holds is given back once."""
         self.body = b""
+        self.chat = None
         on_drop, self.on_drop = self.on_drop, None
         if on_drop is not None:
             on_drop()

@@ -1,10 +1,18 @@
-"""Which dialect is spoken at a path, and the dialects by name: each made at its first use."""
+"""Which dialect is spoken at a path, which upstream can be asked for it, and the dialects by name.
+
+Each is made at its first use.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from moltbot_edge.core.dialect import Dialect
+import msgspec
+
+from moltbot_edge.core.catalog import Deployment, Route
+from moltbot_edge.core.dialect import Dialect, Operation
+from moltbot_edge.core.errors import InvalidRequest
+from moltbot_edge.gateway.caller import Request
 
 
 class Dialects:
@@ -29,3 +37,28 @@ class Dialects:
         if dialect is None:
             self._by_path[path] = dialect = self.named(self._names[path])
         return dialect
+
+    def able(self, route: Route, request: Request) -> Route:
+        """*route*, without the deployments whose upstream cannot be asked for such a thing.
+
+        Raises `InvalidRequest` where none is left.
+        """
+        name = request.dialect.name
+        for deployment in route.deployments:
+            if deployment.upstream.dialect != name:
+                break
+        else:
+            return route  # nearly always
+        able = tuple(one for one in route.deployments if one.upstream.dialect == name or self._has(one, request))
+        if able:
+            return route if len(able) == len(route.deployments) else msgspec.structs.replace(route, deployments=able)
+        spoken = ", ".join(sorted({one.upstream.dialect for one in route.deployments}))
+        raise InvalidRequest(
+            f"{request.path} cannot be had of {route.alias!r}, whose upstream speaks {spoken}", param="model"
+        )
+
+    def _has(self, deployment: Deployment, request: Request) -> bool:
+        operation = request.dialect.operations.get(request.path)
+        if operation is None or operation is Operation.COUNT:  # which the gateway estimates
+            return operation is not None
+        return operation in self.named(deployment.upstream.dialect).operations.values()
