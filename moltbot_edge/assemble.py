@@ -29,8 +29,8 @@ from moltbot_edge.gateway.exchange import Exchange
 from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.keeping import Keeping
 from moltbot_edge.gateway.plan import Planner
-from moltbot_edge.gateway.standings import Standings
 from moltbot_edge.gateway.state import state
+from moltbot_edge.gateway.watch import Watch
 from moltbot_edge.kernel.registry import Registry
 from moltbot_edge.local.absent import NoEngines
 from moltbot_edge.local.store import found_models
@@ -47,12 +47,14 @@ from moltbot_edge.server.listener import Listener, bound_sockets, callers_tls
 from moltbot_edge.server.models import ModelsEndpoint
 from moltbot_edge.server.status import StatusEndpoints
 from moltbot_edge.upstream.chat import Upstreams
+from moltbot_edge.upstream.health import Probes
 from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import WireLimits
 
 GRACE_S = 25  # for replies under way when told to stop; systemd gives 90 s, Docker 10 s and then kills
 
 if TYPE_CHECKING:
+    from moltbot_edge.gateway.rendering import Rendering
     from moltbot_edge.local.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -131,7 +133,7 @@ def assemble(
     dialects = _dialects(catalog, registry)
     openai = dialects.named("openai-chat")
     upstreams = Upstreams(dialects.named, _wire_limits(config.limits), ticker, Names(), Certificates(environment))
-    engines = _engines(config, catalog, metrics, environment)
+    engines, rendering, end_of_engines = _engines(config, catalog, metrics, environment)
     experience = Experience(
         config.router.recent_exchanges,
         secret=secrets.token_bytes(32),
@@ -139,7 +141,16 @@ def assemble(
         new_id=lambda: f"ex-{secrets.token_hex(8)}",
         lessons=metrics.lessons,
     )
-    standings = Standings()
+    watch = Watch(
+        catalog,
+        Probes(upstreams).ask,
+        metrics,
+        every_s=config.router.probe_s,
+        silent_s=config.router.probe_silent_s,
+        now=time.monotonic,
+        chance=random.random,
+    )
+    standings = watch.standings
     exchange_limits = ExchangeLimits(
         ping_after_s=config.limits.ping_after_s,
         client_stall_s=config.limits.client_stall_s,
@@ -156,7 +167,7 @@ def assemble(
             now=time.monotonic,
             chance=random.random,
         ),
-        Attempts(upstreams, engines, standings, experience, metrics, exchange_limits, now=time.monotonic),
+        Attempts(upstreams, engines, standings, experience, metrics, exchange_limits, time.monotonic, rendering),
         experience,
         metrics,
         ticker,
@@ -181,9 +192,10 @@ def assemble(
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        async with engines, Keeping(experience, kept_in):
+        async with engines, Keeping(experience, kept_in), watch:
             yield
             upstreams.close()  # an engine that works for nobody any more ends sooner
+        end_of_engines()
         ticker.stop()
 
     app = App(
@@ -236,16 +248,23 @@ def _dialects(catalog: Catalog, registry: Registry) -> Dialects:
 
 def _engines(
     config: Config, catalog: Catalog, metrics: Metrics, environment: Mapping[str, str]
-) -> Supervisor | NoEngines:
+) -> tuple[Supervisor | NoEngines, Rendering | None, Callable[[], None]]:
+    """The engines, what is done to prompts on their way there, and what is left to do once they have ended."""
     models = engines_of(catalog)
     if not models:
-        return NoEngines()
+        return NoEngines(), None, lambda: None
+    from moltbot_edge.gateway.rendering import Rendering
+    from moltbot_edge.local.kv_folder import KvFolder, folder_for
+    from moltbot_edge.local.kv_keeper import KvKeeper
     from moltbot_edge.local.launch import EngineModel  # some twenty modules, for a board that runs models
     from moltbot_edge.local.supervisor import Supervisor
     from moltbot_edge.local.tally import Tally
 
     tally = Tally(metrics)
-    return Supervisor(
+    said, log_of_engines = config.engines, logging.getLogger("moltbot_edge.local")
+    folder = KvFolder(folder_for(said.kv_path, environment), said.kv_disk_mb * MIB, log_of_engines, time.time)
+    keeper = KvKeeper(folder, said.kv_write_mb_per_day * MIB, metrics, log_of_engines, time.monotonic, time.time)
+    supervisor = Supervisor(
         config.engines,
         {
             name: EngineModel(
@@ -258,12 +277,14 @@ def _engines(
             )
             for name, upstream in models.items()
         },
-        log=logging.getLogger("moltbot_edge.local"),
+        log=log_of_engines,
         environment=environment,
+        keeper=keeper,
         on_change=tally.change,
         on_note=tally.note,
         on_read=tally.read,
     )
+    return supervisor, Rendering(config.prompt.stabilise, time.monotonic), keeper.close
 
 
 def _policies(config: Config, catalog: Catalog, registry: Registry) -> Mapping[str, Policy]:
