@@ -325,9 +325,11 @@ class Supervisor:
         state = record.engine.state
         if event in (Event.EXITED, Event.PORT_TAKEN):
             self._buried(record)
-        if record.watch is not None and state is not before:
-            record.watch.cancel()
-            record.watch = None
+        if state is not before:
+            self._progress_at = 0.0  # who waits is told at once
+            if record.watch is not None:
+                record.watch.cancel()
+                record.watch = None
         if state is State.READY and before is not State.READY:
             record.loaded(self._now())
             record.idle_since = self._now()
