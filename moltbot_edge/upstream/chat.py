@@ -21,7 +21,7 @@ from moltbot_edge.api import (
 from moltbot_edge.core.head import Body
 from moltbot_edge.network.certificates import Certificates
 from moltbot_edge.network.names import Names
-from moltbot_edge.upstream.pool import Pool
+from moltbot_edge.upstream.pool import Place, Pool, in_line
 from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import Address, Reply, WireLimits
 
@@ -68,6 +68,19 @@ class Upstreams:
         fixed = self._heads.get((deployment.name, path)) or self._fresh_head(deployment, pool.address, path)
         head = b"%b%bContent-Length: %d\r\n\r\n" % (fixed, forwarded, size)
         return pool, [b"".join((head, *body))] if size <= JOINED_BYTES else [head, *body]
+
+    def room(self, upstream: Upstream) -> bool:
+        """Whether it can be sent a request at once; not for engines of this board."""
+        pool = self._pools.get((upstream.name, upstream.scheme, upstream.ca_file))
+        return pool is None or pool.room
+
+    async def in_line(self, upstreams: Sequence[Upstream]) -> tuple[int, Place]:
+        """Which of *upstreams* has room first, and the place there. Raises `Overloaded`."""
+        pools = [
+            self._pools.get((one.name, one.scheme, one.ca_file)) or self._fresh_pool(one, None) for one in upstreams
+        ]
+        place = await in_line(pools)
+        return pools.index(place.pool), place
 
     def probing_pool(self, upstream: Upstream) -> Pool:
         """For one question: its caller closes it. Not among `pools`, whose limits and lines are for callers."""

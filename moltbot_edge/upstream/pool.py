@@ -1,5 +1,7 @@
 """The connections to one address: kept, bounded, and handed on. The line is short and the wait in it too.
 
+Who can be served by several may wait in the line of each, and is served by the first that has room.
+
 Source: RFC 9112, 9.3 (persistence), and the peers' stale-connection bugs.
 """
 
@@ -9,8 +11,12 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from moltbot_edge.core.errors import ClosedUnanswered, Overloaded, Unreachable
+import msgspec
+
+from moltbot_edge.core.concurrency import TOO_MUCH, limit
+from moltbot_edge.core.errors import ClosedUnanswered, Overloaded, Unreachable, UpstreamTimeout
 from moltbot_edge.core.head import Body
 from moltbot_edge.network.certificates import Trust, distrust
 from moltbot_edge.network.names import Names
@@ -19,9 +25,10 @@ from moltbot_edge.upstream.wire import Address, Reply, WireLimits
 
 
 class Pool:
-    """The connections to one address. At most *limits.connections*; who finds none waits in line, bounded.
+    """The connections to one address. At most *limits.connections* are busy, and fewer where the upstream says that
+    this is too much; who finds none waits in line, bounded.
 
-    *trust* is asked where the address is one for TLS.
+    *line* is who waits, some of them for other pools as well. *trust* is asked where the address is one for TLS.
     """
 
     def __init__(
@@ -43,22 +50,38 @@ class Pool:
         self._idle: list[Reply] = []
         self._busy: set[Reply] = set()
         self._opening = 0
-        self._waiting: deque[asyncio.Future[Reply | None]] = deque()
+        self.line: deque[asyncio.Future[Place]] = deque()
+        self._limit = limit(limits.connections)
         self._closed = False
 
     @property
     def counts(self) -> tuple[int, int, int]:
         """Connections idle, connections busy, requests waiting for one."""
-        return len(self._idle), len(self._busy) + self._opening, len(self._waiting)
+        return len(self._idle), len(self._busy) + self._opening, len(self.line)
 
-    async def send(self, pieces: Sequence[Body]) -> Reply:
+    @property
+    def room(self) -> bool:
+        return len(self._busy) + self._opening < self._limit.requests
+
+    @property
+    def limit(self) -> int:
+        """How many requests it may be sent at once, as far as its refusals have told."""
+        return self._limit.requests
+
+    async def send(self, pieces: Sequence[Body], place: Place | None = None) -> Reply:
         """Send a request, head and body in *pieces*, and wait for the head of its reply.
 
-        A pooled connection that ends without a byte was stale: once, a fresh one is tried. Raises `Unreachable`,
-        `ClosedUnanswered`, `UpstreamTimeout`, `InvalidReply`, `TruncatedReply`, or `Overloaded` when the line is full
-        or too slow. Cancelled, it closes the connection: the upstream sees its client leave.
+        *place* is of `in_line`; without one it waits there itself where there is no room. A pooled connection that
+        ends without a byte was stale: once, a fresh one is tried. Raises `Unreachable`, `ClosedUnanswered`,
+        `UpstreamTimeout`, `InvalidReply`, `TruncatedReply`, or `Overloaded` when the line is full or too slow.
+        Cancelled, it closes the connection: the upstream sees its client leave.
         """
-        reply = self._kept() or await self._acquire()
+        if place is None and self.room:
+            reply = self._kept() or await self._connect()
+        else:
+            place = place or await in_line((self,))
+            reply = place.reply or await self._connect(place_taken=True)
+        sent_in_round = self._limit.round
         while True:
             try:
                 await reply.begin(pieces)
@@ -66,7 +89,10 @@ class Pool:
                 reply.close()
                 raise
             if reply.error is None:
+                self._heed(reply.status, sent_in_round)
                 return reply
+            if isinstance(reply.error, UpstreamTimeout):
+                self._limit = self._limit.refused(sent_in_round)
             if not isinstance(reply.error, ClosedUnanswered) or reply.served == 0:
                 try:
                     raise reply.error
@@ -86,20 +112,17 @@ class Pool:
             reply.abort()
             reply.error = None  # its traceback leads back here: a circle, and what was sent would stay in it
             self._ticker.discard(reply)
-            self._let_next_connect()
+            if self.line:
+                self._admit()
             return
         reply.idle()
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                self._busy.add(reply)
-                waiter.set_result(reply)
-                return
-        if len(self._idle) < self.limits.idle_connections:
-            self._idle.append(reply)
-        else:
-            reply.abort()
-            self._ticker.discard(reply)
+        self._idle.append(reply)
+        if self.line:
+            self._admit()
+        if len(self._idle) > self.limits.idle_connections:
+            spare = self._idle.pop()
+            spare.abort()
+            self._ticker.discard(spare)
 
     def lost(self, reply: Reply) -> None:
         """A connection has ended. A busy one is still its user's, who will close it."""
@@ -112,7 +135,7 @@ class Pool:
         self._closed = True
         for reply in [*self._idle, *self._busy]:
             reply.abort()
-        for waiter in self._waiting:
+        for waiter in self.line:
             if not waiter.done():
                 waiter.set_exception(Unreachable(f"{self.name} is gone"))
 
@@ -126,41 +149,34 @@ class Pool:
             self._ticker.discard(reply)
         return None
 
-    async def _acquire(self) -> Reply:
-        if len(self._busy) + self._opening < self.limits.connections:
-            return await self._connect()
-        if len(self._waiting) >= self.limits.queue:
-            raise Overloaded(f"{self.name} is busy and {len(self._waiting)} requests wait for it", retry_after_s=2)
-        waiter: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        try:
-            async with asyncio.timeout(self.limits.queue_s):
-                given = await waiter
-        except BaseException as error:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
-            elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._pass_on(waiter.result())  # it was given just as we left
-            if isinstance(error, TimeoutError):
-                raise Overloaded(f"{self.name} was busy for {self.limits.queue_s:g} s", retry_after_s=2) from error
-            raise
-        return given if given is not None else await self._connect(place_taken=True)
+    def _heed(self, status: int, sent_in_round: int) -> None:
+        """What an answer says of how much the upstream takes."""
+        before = self._limit
+        if status < 300:
+            if before.requests < before.most:
+                self._limit = before.taken(len(self._busy) + self._opening)
+                if self.line:
+                    self._admit()
+        elif status in TOO_MUCH:
+            self._limit = before.refused(sent_in_round)
 
-    def _pass_on(self, given: Reply | None) -> None:
+    def give_back(self, given: Reply | None) -> None:
+        """A place that was given to somebody who has left."""
         if given is not None:
             self.release(given)
         else:
             self._opening -= 1
-            self._let_next_connect()
+            self._admit()
 
-    def _let_next_connect(self) -> None:
-        """Give a free place to the first in line, who connects for itself."""
-        while self._waiting:
-            waiter = self._waiting.popleft()
+    def _admit(self) -> None:
+        """Give what is free to the first in line; who gets no connection makes one."""
+        while self.line and self.room:
+            waiter = self.line.popleft()
             if not waiter.done():
-                self._opening += 1
-                waiter.set_result(None)
-                return
+                reply = self._kept()
+                if reply is None:
+                    self._opening += 1
+                waiter.set_result(Place(self, reply))
 
     async def _connect(self, *, place_taken: bool = False) -> Reply:
         """A fresh connection. Its place among *limits.connections* is taken before the first await."""
@@ -173,7 +189,7 @@ class Pool:
                 late = "it did not accept a connection"
                 reply = await self._dial(addresses)
         except BaseException as error:
-            self._pass_on(None)
+            self.give_back(None)
             where = self.name if self.name == str(self.address) else f"{self.name} at {self.address}"
             if isinstance(error, TimeoutError):
                 message = f"{where} cannot be reached: {late} in {self.limits.connect_s:g} s"
@@ -205,3 +221,38 @@ class Pool:
             except OSError as error:
                 refused = refused or error
         raise refused or OSError("its name has no address")
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Room for one request, with the connection where there is one. Whoever has it must send, or give it back."""
+
+    pool: Pool
+    reply: Reply | None
+
+    def give_back(self) -> None:
+        self.pool.give_back(self.reply)
+
+
+async def in_line(pools: Sequence[Pool]) -> Place:
+    """Wait in the line of each of *pools*, for the first that has room. Raises `Overloaded`: all full, or too slow."""
+    name = pools[0].name if len(pools) == 1 else f"each of {len(pools)} upstreams"
+    queue_s = pools[0].limits.queue_s
+    lines = [pool.line for pool in dict.fromkeys(pools) if len(pool.line) < pool.limits.queue]
+    if not lines:
+        raise Overloaded(f"{name} is busy and {len(pools[0].line)} requests wait for it", retry_after_s=2)
+    waiter: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+    for line in lines:
+        line.append(waiter)
+    try:
+        async with asyncio.timeout(queue_s):
+            return await waiter
+    except BaseException as error:
+        if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            waiter.result().give_back()  # it was given just as we left
+        if isinstance(error, TimeoutError):
+            raise Overloaded(f"{name} was busy for {queue_s:g} s", retry_after_s=2) from error
+        raise
+    finally:
+        for line in lines:
+            with suppress(ValueError):
+                line.remove(waiter)

@@ -30,6 +30,7 @@ from scripted_upstream import (
 )
 from wire_limits import LIMITS
 
+from moltbot_edge.core.concurrency import INITIAL
 from moltbot_edge.core.errors import (
     ClosedUnanswered,
     InvalidReply,
@@ -41,7 +42,7 @@ from moltbot_edge.core.errors import (
 )
 from moltbot_edge.network.certificates import Trust
 from moltbot_edge.network.names import Names
-from moltbot_edge.upstream.pool import Pool
+from moltbot_edge.upstream.pool import Pool, in_line
 from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import Address, Reply
 
@@ -724,3 +725,96 @@ async def test_over_tls_too_a_sink_that_takes_no_more_stops_the_upstream(authori
             assert not await reply.pump(refuse)
             await asyncio.sleep(0.01)
         assert got + len(await body_of(reply)) == 20_000_000
+
+
+# How much it takes, and lines of several.
+
+
+async def test_a_fast_upstream_is_soon_sent_as_many_as_there_are_connections() -> None:
+    async with upstream(says()) as box, pool_to(box, connections=40, queue=200) as pool:
+        assert pool.limit == INITIAL
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(150):
+                tasks.create_task(fetch(pool))
+        assert pool.limit == 40
+        assert INITIAL < box.most_open <= 40
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_an_upstream_that_says_it_is_too_much_is_sent_less_at_once(status: int) -> None:
+    async with upstream(answers(status, "{}")) as box, pool_to(box, connections=20, queue=50) as pool:
+        for _ in range(INITIAL):
+            assert (await fetch(pool)) == b"{}"
+        assert pool.limit == 1
+        box.most_open = 0
+        box.play(hangs())
+        asked = [asyncio.ensure_future(fetch(pool)) for _ in range(3)]
+        await until(pool, 0, 1, 2)
+        for one in asked:
+            one.cancel()
+        await asyncio.wait(asked)
+
+
+async def test_one_that_answers_nothing_in_its_time_is_sent_less_too() -> None:
+    async with upstream(hangs()) as box, pool_to(box, connections=20, first_byte_s=SOON_S) as pool:
+        with pytest.raises(UpstreamTimeout):
+            await fetch(pool)
+        assert pool.limit == INITIAL - 1
+
+
+async def test_who_waits_in_two_lines_is_served_by_the_first_that_has_room() -> None:
+    async with (
+        upstream(hangs()) as slow,
+        upstream(says("quick")) as quick,
+        pool_to(slow, connections=1) as one,
+        pool_to(quick, connections=1) as other,
+    ):
+        stuck = asyncio.ensure_future(fetch(one))
+        await slow.was_asked()
+        before = await other.send([REQUEST])
+        waiting = asyncio.ensure_future(in_line([one, other]))
+        await until(one, 0, 1, 1)
+        assert other.counts == (0, 1, 1)
+        await body_of(before)
+        place = await waiting
+        assert place.pool is other
+        assert one.counts == (0, 1, 0)
+        assert b"quick" in await body_of(await other.send([REQUEST], place))
+        stuck.cancel()
+        await asyncio.wait([stuck])
+
+
+async def test_who_leaves_two_lines_is_in_neither_and_gives_back_what_it_was_given() -> None:
+    async with (
+        upstream(says()) as first,
+        upstream(says()) as second,
+        pool_to(first, connections=1) as one,
+        pool_to(second, connections=1) as other,
+    ):
+        replies = [await pool.send([REQUEST]) for pool in (one, other)]
+        waiting = asyncio.ensure_future(in_line([one, other]))
+        await until(one, 0, 1, 1)
+        for reply in replies:
+            await body_of(reply)  # both have room now, and the one place is given
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert [pool.counts for pool in (one, other)] == [(1, 0, 0), (1, 0, 0)]
+
+
+async def test_only_where_every_line_is_full_a_request_is_refused() -> None:
+    async with (
+        upstream(hangs()) as first,
+        upstream(hangs()) as second,
+        pool_to(first, connections=1, queue=1) as one,
+        pool_to(second, connections=1, queue=2) as other,
+    ):
+        asked = [asyncio.ensure_future(fetch(pool)) for pool in (one, one, other)]
+        await until(one, 0, 1, 1)
+        await until(other, 0, 1, 0)
+        asked += [asyncio.ensure_future(in_line([one, other])) for _ in range(2)]
+        await until(other, 0, 1, 2)
+        with pytest.raises(Overloaded, match="each of 2 upstreams is busy"):
+            await in_line([one, other])
+        for task in asked:
+            task.cancel()
+        await asyncio.wait(asked)
