@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from moltbot_edge.core.catalog import Deployment, Route
-from moltbot_edge.core.dialect import ReplyReader
+from moltbot_edge.core.dialect import Operation, ReplyHead, ReplyReader
 from moltbot_edge.core.errors import (
     ClosedUnanswered,
     EngineFailed,
@@ -26,18 +26,22 @@ from moltbot_edge.core.head import Body, with_model, with_slot
 from moltbot_edge.core.lease import Lease, Wish
 from moltbot_edge.core.speed import Sent
 from moltbot_edge.gateway.caller import Request
+from moltbot_edge.gateway.dialects import Dialects
 from moltbot_edge.gateway.experience import Experience, Lesson, Watched
-from moltbot_edge.gateway.output import Output
+from moltbot_edge.gateway.output import JSON, Output
 from moltbot_edge.gateway.plan import Plan
 from moltbot_edge.gateway.relay import Headers, is_stream, relay
 from moltbot_edge.gateway.standings import Standings
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.metrics.instruments import Count, Level, Spread
 from moltbot_edge.upstream.chat import Upstreams, refusal
-from moltbot_edge.upstream.wire import Address
+from moltbot_edge.upstream.wire import Address, Reply
 
 if TYPE_CHECKING:  # it is there only on a board that runs models
     from moltbot_edge.gateway.rendering import Rendering
+
+if TYPE_CHECKING:  # imported when the first caller speaks another dialect than its upstream
+    from moltbot_edge.gateway.translate import EmbedTranslation, Translation
 
 CHAT = "/chat/completions"
 PROMPTED = (CHAT, "/completions")  # what an engine answers out of a slot's cache
@@ -69,6 +73,7 @@ class ExchangeLimits(msgspec.Struct, frozen=True):
     client_stall_s: float
     reply_hold_bytes: int
     event_bytes: int
+    translated_bytes: int
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -82,10 +87,11 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Attempts:
-    """*now* is `time.monotonic`."""
+    """*now* is `time.monotonic`, *clock* is seconds since 1970; *new_id* names a reply that is written here."""
 
     def __init__(
         self,
+        dialects: Dialects,
         upstreams: Upstreams,
         engines: Engines,
         standings: Standings,
@@ -93,8 +99,13 @@ class Attempts:
         metrics: Metrics,
         limits: ExchangeLimits,
         now: Callable[[], float],
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
         rendering: Rendering | None = None,
     ) -> None:
+        self._dialects = dialects
+        self._clock = clock
+        self._new_id = new_id
         self._upstreams = upstreams
         self._engines = engines
         self._rendering = rendering
@@ -116,8 +127,16 @@ class Attempts:
         """
         began = self._now()
         request, lesson = asked.request, asked.lesson
+        translation = None
+        if deployment.upstream.dialect != request.dialect.name:
+            if request.dialect.operations[request.path] is Operation.COUNT:
+                self._count(asked, deployment, output, contender)
+                return
+            translation = self._translation(asked, deployment, began)
         sent = self._standings.started(deployment, len(request.body), asked.marks, began)
         attempt = _Attempt(deployment, sent, began, began, contender, request.body)
+        if translation is not None:
+            attempt.translation, attempt.body, translation.body = translation, translation.body, b""
         name = deployment.name
         cells = self._cells.get(name) or self._fresh_cells(name)
         cells.in_flight.add(1)
@@ -155,8 +174,8 @@ class Attempts:
     async def _ask_engine(self, asked: Asked, attempt: _Attempt, output: Output) -> None:
         """Its prompt is made steady; the trail of that, and not of what came in, is how its cache is found again."""
         request, engine = asked.request, attempt.deployment.upstream.name
-        wish = Wish((), len(request.body), request.head.session)
-        rendering = self._rendering if request.dialect.paths[request.path] in PROMPTED else None
+        wish = Wish((), len(attempt.body), request.head.session)
+        rendering = self._rendering if attempt.path_of(request) in PROMPTED else None
         if rendering is not None:
             attempt.body, trail = rendering.of(engine, attempt.deployment.shared_name, attempt.body)
             wish = Wish(trail, len(attempt.body), request.head.session)
@@ -173,8 +192,10 @@ class Attempts:
 
     async def _send(self, asked: Asked, attempt: _Attempt, output: Output, lease: Lease | None) -> None:
         request, deployment, lesson = asked.request, attempt.deployment, asked.lesson
-        path = request.dialect.paths[request.path]
-        body: Sequence[Body] = with_model(attempt.body, deployment.model, request.head)
+        translation, path = attempt.translation, attempt.path_of(request)
+        body: Sequence[Body] = [attempt.body]
+        if translation is None:
+            body = with_model(attempt.body, deployment.model, request.head)
         attempt.body = b""  # in memory only as long as it is on its way
         at = None
         if lease is not None:
@@ -187,20 +208,27 @@ class Attempts:
         del pieces
         try:
             if reply.status >= 300:
-                raise await refusal(deployment, reply)
+                refused = await refusal(deployment, reply)
+                if translation is not None:
+                    translation.explain(refused)
+                raise refused
             attempt.first_byte_s = self._now() - attempt.began
-            attempt.streamed = streamed = is_stream(reply)
+            attempt.streamed = streamed = is_stream(reply) if translation is None else translation.streams(reply)
             if not streamed:
                 attempt.silent_since = None
-            attempt.reader = reader = request.dialect.reader(streamed)
             limits = self._limits
             name, policy = deployment.name, asked.route.policy
             own = self._headers.get((name, policy)) or self._fresh_headers(name, policy)
             if asked.plan.reason:
                 own = [*own, (b"x-moltbot-reason", asked.plan.reason)]
             if lesson is not None:
-                attempt.reader = reader = Watched(reader, request.dialect.observer(streamed))
                 own = [*own, (b"x-moltbot-exchange", lesson.id.encode())]
+            if translation is not None:
+                await self._deliver(translation, attempt, reply, output, own)
+                return
+            attempt.reader = reader = request.dialect.reader(streamed)
+            if lesson is not None:
+                attempt.reader = reader = Watched(reader, request.dialect.observer(streamed))
             await relay(
                 reply,
                 output,
@@ -212,6 +240,38 @@ class Attempts:
             )
         finally:
             reply.close()
+
+    def _translation(self, asked: Asked, deployment: Deployment, began: float) -> Translation | EmbedTranslation:
+        """Raises `InvalidRequest`."""
+        from moltbot_edge.gateway.translate import translation
+
+        request = asked.request
+        head = ReplyHead(self._new_id(), int(self._clock()), request.head.model, lambda: self._now() - began)
+        theirs = self._dialects.named(deployment.upstream.dialect)
+        return translation(request, deployment, theirs, head, self._limits, learns=asked.lesson is not None)
+
+    async def _deliver(
+        self,
+        translation: Translation | EmbedTranslation,
+        attempt: _Attempt,
+        reply: Reply,
+        output: Output,
+        own: Headers,
+    ) -> None:
+        attempt.reader = translation
+        await translation.deliver(reply, output, own, lambda: self._answers(attempt))
+        if translation.observer is not None:
+            attempt.reader = watched = Watched(translation, translation.observer)
+            watched.end()
+
+    def _count(self, asked: Asked, deployment: Deployment, output: Output, contender: Contender | None) -> None:
+        """An estimate: what an upstream of another dialect would count, it cannot be asked."""
+        request = asked.request
+        tokens = self._standings.prompt_tokens(deployment.model, len(request.body))
+        if contender is None or contender.claim():
+            name, policy = deployment.name, asked.route.policy
+            own = self._headers.get((name, policy)) or self._fresh_headers(name, policy)
+            output.whole(200, [JSON, *own], request.dialect.count_reply(round(tokens)))
 
     def _answers(self, attempt: _Attempt) -> bool:
         """The first byte is about to go to the caller. False: it must not."""
@@ -294,6 +354,11 @@ class _Attempt(msgspec.Struct):
     silent_since: float | None
     contender: Contender | None
     body: bytes | bytearray
+    translation: Translation | EmbedTranslation | None = None
     reader: ReplyReader | None = None
     first_byte_s: float | None = None
     streamed: bool = False
+
+    def path_of(self, request: Request) -> str:
+        """Below the upstream's base URL."""
+        return request.dialect.paths[request.path] if self.translation is None else self.translation.path

@@ -9,6 +9,7 @@ from moltbot_edge.core.catalog import Catalog
 from moltbot_edge.core.errors import GatewayError
 from moltbot_edge.gateway.attempt import Asked, Attempts, ExchangeLimits
 from moltbot_edge.gateway.caller import Caller, Request
+from moltbot_edge.gateway.dialects import Dialects
 from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.output import Output
 from moltbot_edge.gateway.plan import Planner
@@ -22,6 +23,7 @@ class Exchange:
     def __init__(
         self,
         catalog: Catalog,
+        dialects: Dialects,
         planner: Planner,
         attempts: Attempts,
         experience: Experience,
@@ -31,6 +33,7 @@ class Exchange:
         now: Callable[[], float],
     ) -> None:
         self.catalog = catalog
+        self._dialects = dialects
         self._planner = planner
         self._attempts = attempts
         self._experience = experience
@@ -55,7 +58,7 @@ class Exchange:
         alias = request.head.model
         self._ticker.add(output)
         try:
-            route = self.catalog.route(alias)
+            route = self._dialects.able(self.catalog.route(alias), request)
             marks = prefixes.marks(request.body)
             self._experience.heard(request, route, began)
             plan = self._planner.plan(route, request, marks)

@@ -15,7 +15,7 @@ import msgspec
 
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.chat import ChatRequest
-from moltbot_edge.core.dialect import Dialect, EventReader, Operation, Outgoing, ReplyHead
+from moltbot_edge.core.dialect import Dialect, EventReader, Operation, ReplyHead
 from moltbot_edge.core.errors import GatewayError, InvalidReply, InvalidRequest, UpstreamBroke, UpstreamRefused
 from moltbot_edge.core.events import Timings, Usage
 from moltbot_edge.core.hygiene import cleaned
@@ -51,7 +51,8 @@ _unfit = re.compile(r"[^A-Za-z0-9_.\[\]-]").search
 class Translation:
     """A chat on its way to an upstream that speaks *theirs*, and back. Raises `InvalidRequest` for what cannot go.
 
-    It has what a `ReplyReader` has, of the reply: *usage* and *timings*. *learns*: somebody will ask `observer`.
+    *path*, *body* and *dropped* are the request's, as its upstream gets it; of the reply it has what a `ReplyReader`
+    has, *usage* and *timings*. *learns*: somebody will ask `observer`.
     """
 
     usage: Usage | None = None
@@ -74,10 +75,12 @@ class Translation:
         wanted = target(theirs.name, deployment.model, tools=deployment.tools, images=deployment.images)
         try:
             fit = cleaned(msgspec.structs.replace(chat, model=deployment.model), wanted)
-            self.outgoing = with_dropped(self._codec.write_request(fit.request), fit.dropped)
+            outgoing = self._codec.write_request(fit.request)
         except InvalidRequest as error:
             error.retryable = True  # another one may have it
             raise
+        self.path, self.body = outgoing.path, outgoing.body
+        self.dropped = tuple(dict.fromkeys((*fit.dropped, *outgoing.dropped)))
         self._limits = limits
         self.observer = Observer() if learns else None
         self._failure: GatewayError | None = None
@@ -95,6 +98,7 @@ class Translation:
 
     async def deliver(self, reply: Reply, output: Output, own: Headers, answers: Callable[[], bool]) -> None:
         """Write *reply* to *output*. Of *answers*, and of what is raised, `relay` tells."""
+        own = own + dropped_header(self.dropped)
         reader = self._codec.event_reader(is_stream(reply))
         if self.streams(reply):
             await self._pass(reply, output, own, answers, reader)
@@ -231,7 +235,8 @@ class EmbedTranslation:
         self._request = request
         self._head = head
         self._limits = limits
-        self.outgoing = self._codec.write_request(msgspec.structs.replace(self._asked, model=deployment.model))
+        outgoing = self._codec.write_request(msgspec.structs.replace(self._asked, model=deployment.model))
+        self.path, self.body, self.dropped = outgoing.path, outgoing.body, outgoing.dropped
         self._complaint = theirs.codec().complaint
 
     def explain(self, refused: GatewayError) -> None:
@@ -244,6 +249,7 @@ class EmbedTranslation:
 
     async def deliver(self, reply: Reply, output: Output, own: Headers, answers: Callable[[], bool]) -> None:
         limit = self._limits.translated_bytes
+        own = own + dropped_header(self.dropped)
         body = await reply.read(limit + 1)
         if len(body) > limit:
             raise InvalidReply(f"{reply.upstream} sent a reply longer than {limit} bytes")
@@ -322,17 +328,12 @@ def chat_of(request: Request) -> ChatRequest:
     return request.chat
 
 
-def with_dropped(outgoing: Outgoing, more: Sequence[str]) -> Outgoing:
-    names = tuple(dict.fromkeys((*more, *outgoing.dropped)))
-    return msgspec.structs.replace(outgoing, dropped=names) if more else outgoing
-
-
 def dropped_header(names: Sequence[str]) -> Headers:
     """Names may be a caller's own words: what is no name is not repeated."""
     fit = [name for name in names[:MOST_DROPPED] if len(name) <= 64 and _unfit(name) is None]
     if len(fit) < len(names):
         fit.append("...")
-    return [(DROPPED, ", ".join(fit).encode())]
+    return [(DROPPED, ", ".join(fit).encode())] if fit else []
 
 
 def _is_json(text: str) -> bool:
