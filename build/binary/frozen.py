@@ -2,7 +2,8 @@
 
 Run by the interpreter whose bytecode it makes, the one that is built for this machine from the target's own source
 (``python -m build.binary.frozen``): bytecode is the same on every machine, but not in every version. Docstrings go,
-assert statements stay. The same input gives the same bytes.
+assert statements stay. What a start imports lies as it is, the rest deflated, to be made whole when it is imported
+(launcher/thaw.c). The same input gives the same bytes.
 
 Source: CPython's Python/frozen.c, whose symbols `TABLE` defines in its place, so that the library's own copies of the
 standard modules are not linked.
@@ -16,6 +17,7 @@ import hashlib
 import json
 import marshal
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,6 +35,9 @@ BOOTSTRAP: Final = {
     "_frozen_importlib_external": "importlib._bootstrap_external",
     "zipimport": "zipimport",
 }
+# Before a deflated module: a letter with which no code object's bytes begin, and how long those are, in four bytes.
+DEFLATED: Final = b"D"
+WINDOW_BYTES: Final = 32 * 1024  # how far deflate looks back
 ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say
 
 BLOB: Final = """\
@@ -50,6 +55,8 @@ TABLE: Final = """\
 #include <Python.h>
 
 extern const unsigned char frozen_blob[];
+const unsigned char *const frozen_dictionary = frozen_blob + {dictionary};
+const unsigned int frozen_dictionary_size = {dictionary_size};
 
 static const struct _frozen bootstrap[] = {{
 {bootstrap}    {{0, 0, 0, 0}}
@@ -77,7 +84,7 @@ const struct _frozen *PyImport_FrozenModules = NULL;
 
 @dataclass(frozen=True)
 class Row:
-    """Where a module's bytecode lies in the blob."""
+    """Where a module's bytecode lies in the blob, and how long it is there."""
 
     name: str
     origin: str
@@ -118,23 +125,37 @@ def freeze(listed: Contents, selection: Selection, folder: Path) -> list[Row]:
     for name, original in BOOTSTRAP.items():
         code = code_of(sources[original], docstrings=False, file=f"<frozen {original}>")
         bootstrap.append(_append(blob, replace(sources[original], name=name), code))
-    rows = [
-        _append(blob, module, code_of(module, docstrings=listed.keeps_docstrings(module.name)))
-        for module in selection.modules
-        if module.name not in BOOTSTRAP.values()
-    ]
+    rows: list[Row] = []
+    dictionary = slice(0, 0)
+    for place, module in enumerate(selection.modules):
+        if place == selection.at_start:
+            dictionary = slice(max(0, len(blob) - WINDOW_BYTES), len(blob))
+        if module.name in BOOTSTRAP.values():
+            continue
+        code = code_of(module, docstrings=listed.keeps_docstrings(module.name))
+        rows.append(_append(blob, module, code if place < selection.at_start else deflated(code, blob[dictionary])))
     name = f"frozen-{hashlib.sha256(blob).hexdigest()[:16]}.bin"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(blob)
     (folder / "blob.S").write_text(BLOB.format(name=name))
     (folder / "table.c").write_text(
         TABLE.format(
+            dictionary=dictionary.start,
+            dictionary_size=dictionary.stop - dictionary.start,
             bootstrap=_entries(bootstrap),
             modules=_entries(rows),
             aliases="".join(f'    {{"{name}", "{original}"}},\n' for name, original in BOOTSTRAP.items()),
         )
     )
     return [*bootstrap, *rows]
+
+
+def deflated(code: bytes, dictionary: bytes | bytearray) -> bytes:
+    """*code* as launcher/thaw.c reads it: to a third. *dictionary* is bytecode that the reader has before it: much of
+    what every module has need not be said again, which is worth a twelfth."""
+    # Without zlib's own header and sum: what is not deflated has none either.
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zlib.Z_DEFAULT_STRATEGY, bytes(dictionary))
+    return DEFLATED + len(code).to_bytes(4, "little") + packer.compress(code) + packer.flush()
 
 
 def archive(path: Path, files: Mapping[str, bytes]) -> None:

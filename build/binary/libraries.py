@@ -109,7 +109,8 @@ def openssl(store: Store, target: Target) -> Library:
     if not target.static:
         without.remove("no-pic")
     step = _compiled(
-        store, target, "openssl", OPENSSL, source, "-Os", "compiles TLS and hashes, the longest step but one",
+        store, target, "openssl", OPENSSL, source, target.size_flags,
+        "compiles TLS and hashes, the longest step but one",
         ARCHITECTURE=target.architecture, OPTIONS=" ".join(without),
     )  # fmt: skip
     return Library(pin, step, ("libssl.a", "libcrypto.a"))
@@ -132,7 +133,7 @@ def sqlite(store: Store, target: Target) -> Library:
         uses={"AMALGAMATION": amalgamation},
         settings={
             **toolset.settings,
-            "COMPILE_FLAGS": " ".join((*target.compile_flags, "-Os")),
+            "COMPILE_FLAGS": " ".join((*target.compile_flags, target.size_flags)),
             "OPTIONS": " ".join(SQLITE_OPTIONS),
         },
         path=(toolset.folder,),

@@ -37,14 +37,15 @@ FREEZER: Final = ("contents.py", "contents.toml", "frozen.py", "imports.py")
 # With symbols, by which a newer instruction is known to be in dispatched code; what is shipped is this without them.
 # A second link would not be the same file: asked for a stripped one, zig compiles its C library otherwise.
 LINK: Final = """
-for source in main native; do
-    $CC $COMPILE_FLAGS -Os -Wall -Wno-unused-parameter -I"$PYTHON_INCLUDE" -c "$LAUNCHER/$source.c" -o $source.o
+for source in main native thaw; do
+    $CC $COMPILE_FLAGS -Os -Wall -Wno-unused-parameter -I"$PYTHON_INCLUDE" -I"$ZLIB/include" \
+        -c "$LAUNCHER/$source.c" -o $source.o
 done
 printf '%s' "$INITTAB" > inittab.c
 $CC $COMPILE_FLAGS -Os -I"$PYTHON_INCLUDE" -c inittab.c -o inittab.o
 $CC $COMPILE_FLAGS -Os -I"$PYTHON_INCLUDE" -c "$FROZEN/table.c" -o table.o
 $CC $COMPILE_FLAGS -I"$FROZEN" -c "$FROZEN/blob.S" -o blob.o
-$CC $LINK_FLAGS -o "$OUT/with-symbols" main.o native.o inittab.o table.o blob.o $OBJECTS $ARCHIVES -lm
+$CC $LINK_FLAGS -o "$OUT/with-symbols" main.o native.o thaw.o inittab.o table.o blob.o $OBJECTS $ARCHIVES -lm
 """
 
 
@@ -166,7 +167,7 @@ def _check(shipped: bytes, linked: Linked, arch: Architecture, folders: Sequence
 def _weighed(shipped: bytes, linked: Linked) -> str:
     bytecode = sum(row["size"] for row in linked.frozen["modules"])
     return (
-        f"linked: {len(shipped) / 1e6:.2f} MB, of it {bytecode / 1e6:.2f} MB bytecode "
+        f"linked: {len(shipped) / 1e6:.2f} MB, of it {bytecode / 1e6:.2f} MB bytecode, in part deflated "
         f"({len(linked.frozen['modules'])} modules in Python, {len(linked.builtins)} of CPython's in C)"
     )
 

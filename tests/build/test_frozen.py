@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import marshal
 import os
+import re
 import subprocess
 import sys
 import zipfile
 import zipimport
+import zlib
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,23 @@ frozen.freeze(listed, contents.select(listed, library, packages, product), folde
 """
 
 
+def thawed(packed: bytes, dictionary: bytes) -> bytes:
+    """As launcher/thaw.c does it."""
+    if not packed.startswith(frozen.DEFLATED):
+        return packed
+    code = zlib.decompressobj(-zlib.MAX_WBITS, dictionary).decompress(packed[5:])
+    assert len(code) == int.from_bytes(packed[1:5], "little")
+    return code
+
+
+def test_deflated_code_is_the_same_again_and_no_code_looks_like_it() -> None:
+    code = frozen.code_of(HALF, docstrings=True)
+    packed = frozen.deflated(code, b"def half(number): ")
+    assert len(packed) < len(code)
+    assert thawed(packed, b"def half(number): ") == code
+    assert not code.startswith(frozen.DEFLATED)
+
+
 def test_the_same_input_gives_the_same_bytes(made: dict[str, bytes], tmp_path: Path) -> None:
     assert freeze(tmp_path / "again") == made
 
@@ -115,15 +134,23 @@ def test_the_table_points_at_each_modules_code(made: dict[str, bytes]) -> None:
     rows = [
         line.strip(" {},").replace('"', "").replace("frozen_blob + ", "").split(", ")
         for line in table.splitlines()
-        if "frozen_blob + " in line
+        if line.startswith("    {") and "frozen_blob + " in line
     ]
     assert [row[0] for row in rows[:3]] == list(frozen.BOOTSTRAP)
     assert rows[3][0] == "moltbot_edge", "what a start imports comes first"
+    begin, length = (int(number) for number in re.findall(r"frozen_dictionary.* (\d+);", table))
+    deflated = set()
     for name, offset, size, _ in rows:
-        code = marshal.loads(blob[int(offset) : int(offset) + int(size)])
+        packed = blob[int(offset) : int(offset) + int(size)]
+        code = marshal.loads(thawed(packed, blob[begin : begin + length]))
+        if packed.startswith(frozen.DEFLATED):
+            deflated.add(name)
         original = frozen.BOOTSTRAP.get(name, name)
         shown = {f"<frozen {original}>", *(f"<{original.replace('.', '/')}{end}>" for end in (".py", "/__init__.py"))}
         assert code.co_filename in shown
+    assert length == frozen.WINDOW_BYTES
+    assert deflated >= {"json", "moltbot_edge.cli.main"}, "what a start need not import"
+    assert not deflated & {*frozen.BOOTSTRAP, "moltbot_edge", "moltbot_edge.core.errors"}
     assert {"json", "json.decoder", "moltbot_edge._contents", "moltbot_edge.cli.main"} <= {row[0] for row in rows}
 
 
