@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         help="a CPU for files of another architecture; without it, all; repeatable",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_caches_of_engines() -> Iterator[None]:
+    """A gateway that a test runs as a process of its own leaves nothing in this machine's folder."""
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("MOLTBOT_EDGE_ENGINES_KV_DISK_MB", "0")
+        yield
 
 
 @pytest.fixture

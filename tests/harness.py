@@ -16,6 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
+import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 from raw_caller import QUESTION, Answer, Caller, caller
 from scripted_upstream import Upstream
@@ -25,6 +27,7 @@ from moltbot_edge.config.schema import Config, Key, Limits, Model, Router
 from moltbot_edge.kernel.registry import Plugin, Registry
 
 SEND_BUFFER_BYTES = 32 * 1024  # of the kernel, so that what a caller does not read is the gateway's to hold
+ASSUMED = {"auto": "openai-chat"}
 TEST_S = 20  # fails instead of hanging
 
 
@@ -116,13 +119,19 @@ async def serving(
     callers_tls: ssl.SSLContext | None = None,
     plugins: Sequence[Plugin] = (),
     environment: Mapping[str, str] = MappingProxyType({}),
+    within_s: float = TEST_S,
 ) -> AsyncIterator[Gateway]:
-    """The gateway of *config*. *secret* is a key for /metrics, *callers_tls* is for callers."""
+    """The gateway of *config*. *secret* is a key for /metrics, *callers_tls* is for callers.
+
+    Engines leave caches behind only where *config* says in which folder: nothing of a test's is in the next one's.
+    """
+    if config.engines.kv_path is None:
+        config = msgspec.structs.replace(config, engines=msgspec.structs.replace(config.engines, kv_disk_mb=0))
     errors = _Errors()
     logging.getLogger().addHandler(errors)
     started = asyncio.Event()
     try:
-        async with asyncio.timeout(TEST_S):
+        async with asyncio.timeout(within_s):
             with socket.socket() as sock:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
                 sock.bind(("127.0.0.1", 0))
