@@ -19,12 +19,13 @@ import uvloop
 
 from moltbot_edge.config.catalog import catalog_of, engines_of
 from moltbot_edge.config.schema import MIB, Config, Limits
-from moltbot_edge.core.catalog import Catalog
+from moltbot_edge.core.catalog import Catalog, Upstream
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.routing import Policy
 from moltbot_edge.dialects.paths import PATHS
 from moltbot_edge.gateway.attempt import Attempts, ExchangeLimits
 from moltbot_edge.gateway.dialects import Dialects
+from moltbot_edge.gateway.directory import Directory, Find
 from moltbot_edge.gateway.exchange import Exchange
 from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.keeping import Keeping
@@ -56,6 +57,7 @@ GRACE_S = 25  # for replies under way when told to stop; systemd gives 90 s, Doc
 if TYPE_CHECKING:
     from moltbot_edge.gateway.rendering import Rendering
     from moltbot_edge.local.supervisor import Supervisor
+    from moltbot_edge.upstream.kinds import Found
 
 log = logging.getLogger(__name__)
 
@@ -120,12 +122,14 @@ def assemble(
     stores: Sequence[Path],
     *,
     environment: Mapping[str, str],
+    nearby: Sequence[Upstream] = (),
     on_started: Callable[[Gateway, str], None] = lambda gateway, url: None,
 ) -> Gateway:
     """Join the parts that *config* names. Raises `kernel.registry.PluginError` for a plug-in that is not right.
 
     *environment* is the process's own, from which engines get what they need, and which may say where certificates
-    are. *on_started* is told the URL once callers can come.
+    are. *nearby* are where engines may be that no configuration names. *on_started* is told the URL once callers can
+    come.
     """
     catalog = catalog_of(config, found_models(stores), stores)
     metrics = Metrics()
@@ -156,11 +160,10 @@ def assemble(
         client_stall_s=config.limits.client_stall_s,
         reply_hold_bytes=config.limits.reply_hold_bytes,
         event_bytes=config.limits.event_bytes,
-        translated_bytes=config.limits.translated_bytes,
     )
+    directory = Directory(catalog, _finder(upstreams), nearby, config.router.policy)
     exchange = Exchange(
-        catalog,
-        dialects,
+        directory,
         Planner(
             _policies(config, catalog, registry),
             standings,
@@ -169,19 +172,7 @@ def assemble(
             now=time.monotonic,
             chance=random.random,
         ),
-        Attempts(
-            dialects,
-            upstreams,
-            engines,
-            standings,
-            experience,
-            metrics,
-            exchange_limits,
-            now=time.monotonic,
-            clock=time.time,
-            new_id=lambda: secrets.token_hex(12),
-            rendering=rendering,
-        ),
+        Attempts(upstreams, engines, standings, experience, metrics, exchange_limits, time.monotonic, rendering),
         experience,
         metrics,
         ticker,
@@ -206,7 +197,7 @@ def assemble(
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        async with engines, Keeping(experience, kept_in), watch:
+        async with engines, Keeping(experience, kept_in), watch, directory:
             yield
             upstreams.close()  # an engine that works for nobody any more ends sooner
         end_of_engines()
@@ -214,9 +205,9 @@ def assemble(
 
     app = App(
         ChatEndpoint(dialects, auth, exchange, budget, metrics, limits.body_bytes),
-        ModelsEndpoint(catalog, auth, int(time.time())),
+        ModelsEndpoint(lambda: directory.catalog, auth, int(time.time())),
         StatusEndpoints(
-            catalog,
+            lambda: directory.catalog,
             auth,
             metrics,
             budget,
@@ -225,7 +216,9 @@ def assemble(
             engines.read,
             lambda: len(callers.connections),
         ),
-        functools.partial(_management, auth, experience, lambda: state(catalog, standings, time.monotonic()), openai),
+        functools.partial(
+            _management, auth, experience, lambda: state(directory.catalog, standings, time.monotonic()), openai
+        ),
         openai,
     )
     buffer = memoryview(bytearray(READ_BYTES))
@@ -258,6 +251,15 @@ def _dialects(catalog: Catalog, registry: Registry) -> Dialects:
         for deployment in route.deployments:
             dialects.named(deployment.upstream.dialect)
     return dialects
+
+
+def _finder(upstreams: Upstreams) -> Find:
+    async def find(upstream: Upstream, wanted: Sequence[str]) -> Found:
+        from moltbot_edge.upstream.discovery import Discovery  # not where every dialect is said
+
+        return await Discovery(upstreams).find(upstream, wanted)
+
+    return find
 
 
 def _engines(

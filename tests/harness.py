@@ -17,7 +17,6 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 from raw_caller import QUESTION, Answer, Caller, caller
 from scripted_upstream import Upstream

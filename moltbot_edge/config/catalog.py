@@ -86,13 +86,20 @@ def _remote(model: Model) -> Upstream:
         scheme=url.scheme,
         host=host,
         port=port,
-        # An address alone means the usual place; who writes a path knows it.
-        base_path=url.path.rstrip("/") or "/v1",
+        base_path=_base_path(url.path.rstrip("/"), model.type),
         dialect=DEFAULT_DIALECT if model.type == "auto" else model.type,
+        auto=model.type == "auto",
         api_key=model.api_key,
         headers=tuple(model.headers.items()),
         ca_file=model.ca_file,
     )
+
+
+def _base_path(path: str, dialect: str) -> str:
+    """An address alone means the usual place; who writes a path knows it. Ollama's own paths begin with ``/api``."""
+    if dialect == "ollama":
+        return path.removesuffix("/v1").removesuffix("/api")
+    return path or "/v1"
 
 
 def _engine(model: Model, stores: Sequence[Path], before: int) -> Upstream:

@@ -15,6 +15,9 @@ class Upstream(msgspec.Struct, frozen=True):
     *ca_file* holds the certificates trusted for it, in place of the system's. *model_file* is set for an engine on
     this board, whose address is known only once it runs; *engine_args* are its flags after the profile's, and the rest
     is what the configuration wishes for it: see `config.schema.Model`.
+
+    *auto*: nobody said its dialect, which is assumed until it is found out. *also* are dialects that it speaks besides,
+    each with its base path.
     """
 
     name: str
@@ -23,6 +26,8 @@ class Upstream(msgspec.Struct, frozen=True):
     port: int
     base_path: str
     dialect: str = "openai-chat"
+    auto: bool = False
+    also: tuple[tuple[str, str], ...] = ()
     api_key: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     ca_file: str | None = None
@@ -31,6 +36,14 @@ class Upstream(msgspec.Struct, frozen=True):
     engine_pin: bool = False
     engine_ttl_s: float | None = None
     engine_memory_mb: int | None = None
+
+
+def as_spoken(upstream: Upstream, dialect: str) -> Upstream:
+    """*upstream* as it is asked in *dialect*, where it speaks that too; else as it is."""
+    for name, base_path in upstream.also:
+        if name == dialect:
+            return msgspec.structs.replace(upstream, dialect=name, base_path=base_path)
+    return upstream
 
 
 class Deployment(msgspec.Struct, frozen=True):

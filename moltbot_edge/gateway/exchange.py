@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from moltbot_edge.core import prefixes
-from moltbot_edge.core.catalog import Catalog
 from moltbot_edge.core.errors import GatewayError
 from moltbot_edge.gateway.attempt import Asked, Attempts, ExchangeLimits
 from moltbot_edge.gateway.caller import Caller, Request
-from moltbot_edge.gateway.dialects import Dialects
+from moltbot_edge.gateway.directory import Directory
 from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.output import Output
 from moltbot_edge.gateway.plan import Planner
@@ -22,8 +21,7 @@ class Exchange:
 
     def __init__(
         self,
-        catalog: Catalog,
-        dialects: Dialects,
+        directory: Directory,
         planner: Planner,
         attempts: Attempts,
         experience: Experience,
@@ -32,8 +30,7 @@ class Exchange:
         limits: ExchangeLimits,
         now: Callable[[], float],
     ) -> None:
-        self.catalog = catalog
-        self._dialects = dialects
+        self._directory = directory
         self._planner = planner
         self._attempts = attempts
         self._experience = experience
@@ -58,7 +55,8 @@ class Exchange:
         alias = request.head.model
         self._ticker.add(output)
         try:
-            route = self._dialects.able(self.catalog.route(alias), request)
+            directory = self._directory
+            route = await directory.route(alias) if directory.unasked else directory.catalog.route(alias)
             marks = prefixes.marks(request.body)
             self._experience.heard(request, route, began)
             plan = self._planner.plan(route, request, marks)
@@ -77,7 +75,7 @@ class Exchange:
                         raise
         except GatewayError as error:
             output.fail(error)
-            if alias not in self.catalog.routes:
+            if alias not in self._directory.catalog.routes:
                 alias = ""  # a caller's invention is no label
         finally:
             self._ticker.discard(output)

@@ -22,7 +22,7 @@ class StatusEndpoints:
 
     def __init__(
         self,
-        catalog: Catalog,
+        catalog: Callable[[], Catalog],
         auth: Auth,
         metrics: Metrics,
         budget: BodyBudget,
@@ -46,8 +46,8 @@ class StatusEndpoints:
 
     def ready(self, scope: Scope) -> Told:
         """503 while there is no model to answer with."""
-        models = len(self._catalog.names())
-        ready = bool(self._catalog.routes)  # of patterns alone, there are no names
+        models = len(self._catalog().names())
+        ready = bool(self._catalog().routes)  # of patterns alone, there are no names
         said = {"status": "ready" if ready else "no models", "models": models}
         return Told(msgspec.json.encode(said), 200 if ready else 503)
 

@@ -88,8 +88,13 @@ class Upstreams:
         limits = msgspec.structs.replace(self._limits, connections=1, idle_connections=0)
         return Pool(upstream.name, _address(upstream), limits, self._ticker, self._names, trust)
 
-    def probing_head(self, upstream: Upstream, path: str) -> bytes:
-        return self._head("GET", path, upstream, _address(upstream)) + b"\r\n"
+    def probing_head(self, upstream: Upstream, path: str, body: bytes | None = None) -> bytes:
+        """Of a GET, or with a *body*, which follows it, of a POST. *path* is from the address's root."""
+        at = _address(upstream)
+        if body is None:
+            return self._head("GET", path, upstream, at) + b"\r\n"
+        more = "Content-Type: application/json", f"Content-Length: {len(body)}"
+        return self._head("POST", path, upstream, at, *more) + b"\r\n"
 
     def pools(self) -> Iterator[Pool]:
         return iter(self._pools.values())
