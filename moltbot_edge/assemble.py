@@ -160,10 +160,12 @@ def assemble(
         client_stall_s=config.limits.client_stall_s,
         reply_hold_bytes=config.limits.reply_hold_bytes,
         event_bytes=config.limits.event_bytes,
+        translated_bytes=config.limits.translated_bytes,
     )
     directory = Directory(catalog, _finder(upstreams), nearby, config.router.policy)
     exchange = Exchange(
         directory,
+        dialects,
         Planner(
             _policies(config, catalog, registry),
             standings,
@@ -172,7 +174,19 @@ def assemble(
             now=time.monotonic,
             chance=random.random,
         ),
-        Attempts(upstreams, engines, standings, experience, metrics, exchange_limits, time.monotonic, rendering),
+        Attempts(
+            dialects,
+            upstreams,
+            engines,
+            standings,
+            experience,
+            metrics,
+            exchange_limits,
+            now=time.monotonic,
+            clock=time.time,
+            new_id=lambda: secrets.token_hex(12),
+            rendering=rendering,
+        ),
         experience,
         metrics,
         ticker,

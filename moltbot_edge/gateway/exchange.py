@@ -8,6 +8,7 @@ from moltbot_edge.core import prefixes
 from moltbot_edge.core.errors import GatewayError
 from moltbot_edge.gateway.attempt import Asked, Attempts, ExchangeLimits
 from moltbot_edge.gateway.caller import Caller, Request
+from moltbot_edge.gateway.dialects import Dialects
 from moltbot_edge.gateway.directory import Directory
 from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.output import Output
@@ -22,6 +23,7 @@ class Exchange:
     def __init__(
         self,
         directory: Directory,
+        dialects: Dialects,
         planner: Planner,
         attempts: Attempts,
         experience: Experience,
@@ -31,6 +33,7 @@ class Exchange:
         now: Callable[[], float],
     ) -> None:
         self._directory = directory
+        self._dialects = dialects
         self._planner = planner
         self._attempts = attempts
         self._experience = experience
@@ -57,6 +60,7 @@ class Exchange:
         try:
             directory = self._directory
             route = await directory.route(alias) if directory.unasked else directory.catalog.route(alias)
+            route = self._dialects.able(route, request)
             marks = prefixes.marks(request.body)
             self._experience.heard(request, route, began)
             plan = self._planner.plan(route, request, marks)
