@@ -6,10 +6,11 @@ between the turns, cache markers, a line for its maker's accounts before the sys
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from moltbot_edge.core.chat import (
     ChatRequest,
@@ -367,7 +368,7 @@ class _Reading:
                 case _Thinking():
                     yield at, anthropic_seal.read(block.thinking, block.signature)
                 case _Redacted():
-                    yield at, Reasoning(seal=block.data, origin=ORIGIN, redacted=True)
+                    yield at, replace(anthropic_seal.read("", block.data), redacted=True)
                 case _ToolUse():
                     arguments = bytes(block.input)
                     if not arguments.startswith(b"{"):
@@ -477,8 +478,3 @@ def _thinking(asked: _Asked) -> Thinking | None:
         raise InvalidRequest("enabled thinking has `budget_tokens`", param="thinking.budget_tokens")
     shown = None if wanted.display is None else wanted.display != "omitted"
     return Thinking(effort=effort, budget_tokens=wanted.budget_tokens, shown=shown)
-
-
-def vital_tools(extras: Mapping[str, bytes]) -> list[bytes]:
-    """Anthropic's own tools among *extras*, in their order."""
-    return [raw for name, raw in extras.items() if name.startswith("tools[")]

@@ -6,7 +6,6 @@ provider gave, so that it returns there with the next request, and `foreign` kno
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from moltbot_edge.core.chat import Reasoning
@@ -15,12 +14,12 @@ ORIGIN: Final = "anthropic-messages"
 MARK: Final = "moltbot-edge:"
 
 # Our mark, or nothing, as engines sign that speak this dialect. In a text the quotes would be escaped.
-_foreign = re.compile(rb'"signature"\s*:\s*"(?:"|moltbot-edge:)').search
+_FOREIGN: Final = (MARK.encode(), b'"signature":""', b'"signature": ""')
 
 
 def foreign(body: bytes | bytearray) -> bool:
     """Does this request bring thoughts that Anthropic would refuse?"""
-    return b'"thinking"' in body and _foreign(body) is not None
+    return any(sign in body for sign in _FOREIGN)
 
 
 def written(seal: str | None, origin: str | None, item: str | None = None) -> str:

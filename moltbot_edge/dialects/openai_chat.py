@@ -16,6 +16,7 @@ from moltbot_edge.api import (
     EmbedCodec,
     GatewayError,
     Operation,
+    Progress,
     Prompt,
     ReplyObserver,
     ReplyReader,
@@ -154,6 +155,11 @@ class OpenAIChat(Dialect):
 
     def ping(self) -> bytes:
         return sse.comment("ping")
+
+    def progress(self, progress: Progress, model: str) -> bytes:
+        # Without choices, as the chunk with the usage: clients that know nothing of it pass over it.
+        chunk = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": model, "choices": []}
+        return sse.event(msgspec.json.encode({**chunk, "progress": progress.said()}))
 
     def codec(self) -> ChatCodec:
         from moltbot_edge.dialects.openai_codec import OpenAICodec

@@ -1,0 +1,59 @@
+"""Anthropic's dialect, as callers and upstreams speak it: credentials, errors, what a relayed reply says of itself.
+
+Not its translation, which is in `anthropic_codec`; nor what models there are, which is the server's.
+Source: Anthropic's API reference, and the types of its official client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from moltbot_edge.api import ChatCodec, Dialect, GatewayError, Operation, Prompt, ReplyObserver, ReplyReader, dialect
+from moltbot_edge.dialects import anthropic_errors, anthropic_prompt
+from moltbot_edge.dialects.anthropic_usage import StreamReader, WholeReader
+from moltbot_edge.dialects.paths import PATHS
+
+PING = b'event: ping\ndata: {"type": "ping"}\n\n'
+
+
+@dialect("anthropic-messages")
+class AnthropicMessages(Dialect):
+    name = "anthropic-messages"
+    paths: Mapping[str, str] = PATHS["anthropic-messages"]
+    operations: Mapping[str, Operation] = {
+        "/v1/messages": Operation.CHAT,
+        "/v1/messages/count_tokens": Operation.COUNT,
+    }
+
+    def credentials(self, api_key: str) -> tuple[str, str]:
+        return "x-api-key", api_key
+
+    def prompt(self, body: bytes | bytearray) -> Prompt:
+        return anthropic_prompt.prompt(body)
+
+    def reader(self, streamed: bool) -> ReplyReader:
+        return StreamReader() if streamed else WholeReader()
+
+    def observer(self, streamed: bool) -> ReplyObserver:
+        from moltbot_edge.dialects.impressions import EventObserver  # only where a policy learns
+
+        return EventObserver(self.codec().event_reader(streamed), streamed)
+
+    def error(self, error: GatewayError) -> bytes:
+        return anthropic_errors.error_object(error)
+
+    def error_event(self, error: GatewayError) -> bytes:
+        return anthropic_errors.error_event(error)
+
+    def ping(self) -> bytes:
+        return PING
+
+    def codec(self) -> ChatCodec:
+        from moltbot_edge.dialects.anthropic_codec import AnthropicCodec
+
+        return AnthropicCodec()
+
+    def count_reply(self, tokens: int) -> bytes:
+        return msgspec.json.encode({"input_tokens": tokens})
