@@ -70,6 +70,7 @@ from moltbot_edge.core.errors import (
 from moltbot_edge.core.events import Outcome, Timings, Usage
 from moltbot_edge.core.experience import Tally
 from moltbot_edge.core.head import Head, read_head
+from moltbot_edge.core.lease import Progress
 from moltbot_edge.core.prompt import Prompt
 from moltbot_edge.core.routing import Candidate, Choice, Policy, RouteQuery
 from moltbot_edge.core.scoreboard import Standing
@@ -107,6 +108,7 @@ __all__ = [
     "Outgoing",
     "Overloaded",
     "Policy",
+    "Progress",
     "Prompt",
     "ReplyHead",
     "ReplyObserver",

@@ -15,9 +15,10 @@ from moltbot_edge.core.head import Head, read_head
 from moltbot_edge.core.prompt import Prompt
 from moltbot_edge.core.verdict import Impression
 
-if TYPE_CHECKING:  # translation alone needs them
+if TYPE_CHECKING:  # translation alone needs them, and a board that runs models
     from moltbot_edge.core.chat import ChatRequest
     from moltbot_edge.core.embedding import Embedded, EmbedRequest
+    from moltbot_edge.core.lease import Progress
     from moltbot_edge.core.reply import Event
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"
@@ -193,6 +194,10 @@ class Dialect(Protocol):
     def ping(self) -> bytes:
         """What keeps a silent stream's connection open and no client takes for content."""
         ...
+
+    def progress(self, progress: Progress, model: str) -> bytes:
+        """An event that tells who asked for it how far it has come; none, where a dialect has no place for it."""
+        return b""
 
     def codec(self) -> ChatCodec:
         """Imports what it needs: a relay needs none of it. Asked for only where a path's operation is `CHAT`."""

@@ -19,18 +19,29 @@ Body = bytes | bytearray | memoryview  # a piece of one on its way out
 
 
 class Head(msgspec.Struct, frozen=True):
-    """*fallbacks* are models to ask when *model* fails, in order. *ours*: the body has fields that are for us alone."""
+    """*fallbacks* are models to ask when *model* fails, in order. *ours*: the body has fields that are for us alone.
+
+    *progress*: who streams wants to see how far it has come while it waits.
+    """
 
     model: str
     stream: bool = False
     session: str | None = None
     fallbacks: tuple[str, ...] = ()
     ours: bool = False
+    progress: bool = False
 
 
 LISTED = "GET /v1/models lists what there is"
 MOST_FALLBACKS = 8  # as many again are a mistake, and each may cost a caller a timeout
 OURS = frozenset({"session", "fallbacks", "models"})  # an upstream may refuse a field that it does not know
+
+
+PROGRESS = b"include_progress"
+
+
+class _Options(msgspec.Struct):
+    include_progress: bool = False
 
 
 class _Wire(msgspec.Struct):
@@ -44,9 +55,11 @@ class _Wire(msgspec.Struct):
     session: str | None = None
     fallbacks: list[str] | None = None
     models: list[str] | None = None
+    stream_options: msgspec.Raw = msgspec.Raw()
 
 
 _decode = msgspec.json.Decoder(_Wire).decode
+_decode_options = msgspec.json.Decoder(_Options).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -58,15 +71,23 @@ def read_head(body: bytes | bytearray) -> Head:
         raise InvalidRequest(f"the request body is not right: {error}", param=_field(str(error))) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"the request body is not JSON: {error}") from error
+    progress = bool(wire.stream) and PROGRESS in bytes(wire.stream_options) and _wants_progress(wire.stream_options)
     if wire.session is None and wire.fallbacks is None and wire.models is None:
-        return Head(_checked(wire.model), bool(wire.stream))
+        return Head(_checked(wire.model), bool(wire.stream), ours=progress, progress=progress)
     others = [*(wire.models or ()), *(wire.fallbacks or ())]
     model = _checked(wire.model or (others.pop(0) if others else None))
     if len(others) > MOST_FALLBACKS:
         field = "models" if wire.models else "fallbacks"
         raise InvalidRequest(f"the field `{field}` names more than {MOST_FALLBACKS} models", param=field)
     fallbacks = tuple(dict.fromkeys(_checked(name) for name in others if name != model))
-    return Head(model, bool(wire.stream), wire.session, fallbacks, True)
+    return Head(model, bool(wire.stream), wire.session, fallbacks, True, progress)
+
+
+def _wants_progress(options: msgspec.Raw) -> bool:
+    try:
+        return _decode_options(options).include_progress
+    except (msgspec.DecodeError, UnicodeDecodeError):  # the upstream will say what is wrong with it
+        return False
 
 
 def _checked(model: str | None) -> str:
@@ -99,6 +120,11 @@ def with_model(body: bytes | bytearray, wanted: str, head: Head) -> list[Body]:
     fields = _decode_fields(body)
     if head.ours:
         fields = {name: value for name, value in fields.items() if name not in OURS}
+    if head.progress:
+        options = _decode_fields(fields.pop("stream_options", b"{}"))
+        options.pop("include_progress", None)
+        if options:
+            fields["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
     fields["model"] = msgspec.Raw(msgspec.json.encode(wanted))
     return [msgspec.json.encode(fields)]
 

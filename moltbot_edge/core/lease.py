@@ -24,6 +24,15 @@ class Progress(msgspec.Struct, frozen=True):
     position: int = 0
     done: float | None = None
 
+    def said(self) -> dict[str, str | int | float]:
+        """As it stands in an event: ``{"phase": "queued", "position": 2}``, ``{"phase": "loading", "done": 0.4}``."""
+        told: dict[str, str | int | float] = {"phase": self.phase.value}
+        if self.phase is Phase.QUEUED:
+            told["position"] = self.position
+        elif self.done is not None:
+            told["done"] = round(self.done, 3)
+        return told
+
 
 def unheard(progress: Progress) -> None:
     """For a caller who did not ask."""

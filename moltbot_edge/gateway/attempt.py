@@ -5,6 +5,7 @@ Asked in the caller's own dialect, bytes pass: `relay`. Otherwise they are trans
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
@@ -23,18 +24,20 @@ from moltbot_edge.core.errors import (
 )
 from moltbot_edge.core.events import Outcome
 from moltbot_edge.core.head import Body, with_model, with_slot
-from moltbot_edge.core.lease import Lease, Wish
+from moltbot_edge.core.lease import Lease, Progress, Wish, unheard
 from moltbot_edge.core.speed import Sent
 from moltbot_edge.gateway.caller import Request
 from moltbot_edge.gateway.dialects import Dialects
 from moltbot_edge.gateway.experience import Experience, Lesson, Watched
 from moltbot_edge.gateway.output import JSON, Output
 from moltbot_edge.gateway.plan import Plan
+from moltbot_edge.gateway.progress import asking, hearer, reading
 from moltbot_edge.gateway.relay import Headers, is_stream, relay
 from moltbot_edge.gateway.standings import Standings
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.metrics.instruments import Count, Level, Spread
 from moltbot_edge.upstream.chat import Upstreams, refusal
+from moltbot_edge.upstream.pool import Place
 from moltbot_edge.upstream.wire import Address, Reply
 
 if TYPE_CHECKING:  # it is there only on a board that runs models
@@ -117,13 +120,33 @@ class Attempts:
         self._headers: dict[tuple[str, str], Headers] = {}
         self._cells: dict[str, _Cells] = {}
 
+    def room(self, deployment: Deployment) -> bool:
+        """Whether a request can be sent there at once. An engine of this board has a line of its own."""
+        upstream = deployment.upstream
+        return upstream.model_file is not None or self._upstreams.room(upstream)
+
+    async def place(self, deployments: Sequence[Deployment]) -> tuple[Deployment, Place]:
+        """Where none of *deployments* has room: wait for the first that has. Raises `Overloaded`."""
+        try:
+            number, place = await self._upstreams.in_line([one.upstream for one in deployments])
+        except asyncio.CancelledError:
+            self._metrics.callers_gone.cell("waiting").add()
+            raise
+        return deployments[number], place
+
     async def ask(
-        self, asked: Asked, deployment: Deployment, output: Output, contender: Contender | None = None
+        self,
+        asked: Asked,
+        deployment: Deployment,
+        output: Output,
+        place: Place | None = None,
+        contender: Contender | None = None,
     ) -> None:
         """Let *deployment* answer, to *output*. Raises `GatewayError`; whether the caller has seen a byte, it knows.
 
-        Where there is a *contender*, it has to claim the answer first. Cancelled (the caller has left, or another one
-        answers), it frees the upstream in whatever phase it is.
+        *place* is one there, waited for already; it is given back where it was not used. Where there is
+        a *contender*, it has to claim the answer first. Cancelled (the caller has left, or another one answers), it
+        frees the upstream in whatever phase it is.
         """
         began = self._now()
         request, lesson = asked.request, asked.lesson
@@ -133,8 +156,11 @@ class Attempts:
                 self._count(asked, deployment, output, contender)
                 return
             translation = self._translation(asked, deployment, began)
+        if place is None and not self.room(deployment):
+            _, place = await self.place((deployment,))
+            began = self._now()  # what was waited for was our own limit
         sent = self._standings.started(deployment, len(request.body), asked.marks, began)
-        attempt = _Attempt(deployment, sent, began, began, contender, request.body)
+        attempt = _Attempt(deployment, sent, began, began, place, contender, request.body)
         if translation is not None:
             attempt.translation, attempt.body, translation.body = translation, translation.body, b""
         name = deployment.name
@@ -170,15 +196,19 @@ class Attempts:
                 self._experience.answered(lesson, deployment.shared_name, attempt.reader, self._now())
         finally:
             cells.in_flight.add(-1)
+            if place is not None and not place.used:
+                place.give_back()
 
     async def _ask_engine(self, asked: Asked, attempt: _Attempt, output: Output) -> None:
         """Its prompt is made steady; the trail of that, and not of what came in, is how its cache is found again."""
         request, engine = asked.request, attempt.deployment.upstream.name
-        wish = Wish((), len(attempt.body), request.head.session)
+        if request.head.progress:
+            attempt.hear = hearer(request, output)
+        wish = Wish((), len(attempt.body), request.head.session, attempt.hear)
         rendering = self._rendering if attempt.path_of(request) in PROMPTED else None
         if rendering is not None:
             attempt.body, trail = rendering.of(engine, attempt.deployment.shared_name, attempt.body)
-            wish = Wish(trail, len(attempt.body), request.head.session)
+            wish = Wish(trail, len(attempt.body), request.head.session, attempt.hear)
         async with self._engines.lease(engine, wish) as lease:
             attempt.began = attempt.silent_since = self._now()  # loading says nothing of its speed
             slot, differs = lease.slot, None
@@ -193,6 +223,10 @@ class Attempts:
     async def _send(self, asked: Asked, attempt: _Attempt, output: Output, lease: Lease | None) -> None:
         request, deployment, lesson = asked.request, attempt.deployment, asked.lesson
         translation, path = attempt.translation, attempt.path_of(request)
+        name, policy = deployment.name, asked.route.policy
+        own = self._headers.get((name, policy)) or self._fresh_headers(name, policy)
+        if translation is not None and translation.answered(output, own):
+            return
         body: Sequence[Body] = [attempt.body]
         if translation is None:
             body = with_model(attempt.body, deployment.model, request.head)
@@ -202,9 +236,11 @@ class Attempts:
             at = Address(*lease.address)
             if lease.slot is not None and path in PROMPTED:
                 body = with_slot(body, lease.slot)
+            if attempt.hear is not unheard and path in PROMPTED:
+                body = asking(body)
         pool, pieces = self._upstreams.request(deployment, at, path, request.forwarded, body)
         del body
-        reply = await pool.send(pieces)
+        reply = opened = await pool.send(pieces, attempt.place)
         del pieces
         try:
             if reply.status >= 300:
@@ -217,8 +253,8 @@ class Attempts:
             if not streamed:
                 attempt.silent_since = None
             limits = self._limits
-            name, policy = deployment.name, asked.route.policy
-            own = self._headers.get((name, policy)) or self._fresh_headers(name, policy)
+            if attempt.hear is not unheard and streamed:
+                reply = reading(reply, attempt.hear, limits.event_bytes)
             if asked.plan.reason:
                 own = [*own, (b"x-moltbot-reason", asked.plan.reason)]
             if lesson is not None:
@@ -239,7 +275,7 @@ class Attempts:
                 event_bytes=limits.event_bytes,
             )
         finally:
-            reply.close()
+            opened.close()
 
     def _translation(self, asked: Asked, deployment: Deployment, began: float) -> Translation | EmbedTranslation:
         """Raises `InvalidRequest`."""
@@ -352,12 +388,14 @@ class _Attempt(msgspec.Struct):
     sent: Sent
     began: float
     silent_since: float | None
+    place: Place | None
     contender: Contender | None
     body: bytes | bytearray
     translation: Translation | EmbedTranslation | None = None
     reader: ReplyReader | None = None
     first_byte_s: float | None = None
     streamed: bool = False
+    hear: Callable[[Progress], None] = unheard
 
     def path_of(self, request: Request) -> str:
         """Below the upstream's base URL."""

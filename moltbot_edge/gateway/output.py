@@ -63,6 +63,12 @@ class Output:
             self._request.drop_body()
         return self._caller.write(data)
 
+    def progress(self, data: bytes) -> None:
+        """An event that is no part of an answer. It begins a stream, as a ping does."""
+        if data and not self._ended and not self.answering and (self._streamed or not self.begun):
+            self.begin_stream()
+            self._caller.write(data)
+
     async def drained(self) -> None:
         self._stalled_s = 0.0
         try:
