@@ -153,7 +153,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     *keep_alive* is seconds that the model shall stay loaded, negative for ever. *usage_in_stream* is OpenAI's wish.
     *extras* holds the fields that no other dialect knows: name -> JSON text; of a field further in, its whole path.
     *origin* is the dialect that they are of. *vital* are the paths of those without which the answer would be another:
-    only that dialect can be asked.
+    only that dialect can be asked. *loads_only*: there is no question; the model shall be in memory, or with a
+    *keep_alive* of 0 leave it.
     """
 
     model: str
@@ -184,3 +185,4 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     extras: Mapping[str, bytes] = {}
     origin: str | None = None
     vital: tuple[str, ...] = ()
+    loads_only: bool = False

@@ -226,7 +226,7 @@ class _Writing:
         self._first_s: float | None = None  # from the request to the first words
         self._broke: str | None = None
         self._reason = "stop"
-        if not request.messages:  # there was nothing to answer: it is about the model
+        if request.loads_only:
             self._reason = "unload" if request.keep_alive == 0 else "load"
 
     def _line(

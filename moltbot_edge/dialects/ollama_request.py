@@ -139,9 +139,11 @@ def chat_request(path: str, body: bytes | bytearray) -> ChatRequest:
         if name not in _OPTIONS and bytes(memoryview(value)[:5]) != b"null"
     }
     chosen = asked.options or _Options()
+    messages = _completion(asked) if generates else _messages(asked.messages or ())
     return ChatRequest(
         model=asked.model,
-        messages=_completion(asked) if generates else _messages(asked.messages or ()),
+        messages=messages,
+        loads_only=not messages,
         stream=asked.stream is not False,
         usage_in_stream=True,
         tools=() if generates else tuple(_tool(tool, index) for index, tool in enumerate(asked.tools or ())),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from moltbot_edge.core.catalog import Deployment, Route
+from moltbot_edge.core.catalog import Deployment, Route, as_spoken
 from moltbot_edge.core.dialect import Dialect, Operation
 from moltbot_edge.core.errors import InvalidRequest
 from moltbot_edge.gateway.caller import Request
@@ -41,7 +41,8 @@ class Dialects:
     def able(self, route: Route, request: Request) -> Route:
         """*route*, without the deployments whose upstream cannot be asked for such a thing.
 
-        Raises `InvalidRequest` where none is left.
+        An upstream that speaks the caller's dialect besides its own is asked in it. Raises `InvalidRequest` where none
+        is left.
         """
         name = request.dialect.name
         for deployment in route.deployments:
@@ -49,12 +50,13 @@ class Dialects:
                 break
         else:
             return route  # nearly always
-        able = tuple(one for one in route.deployments if one.upstream.dialect == name or self._has(one, request))
+        spoken = [_asked_in(name, one) for one in route.deployments]
+        able = tuple(one for one in spoken if one.upstream.dialect == name or self._has(one, request))
         if able:
-            return route if len(able) == len(route.deployments) else msgspec.structs.replace(route, deployments=able)
-        spoken = ", ".join(sorted({one.upstream.dialect for one in route.deployments}))
+            return route if able == route.deployments else msgspec.structs.replace(route, deployments=able)
+        theirs = ", ".join(sorted({one.upstream.dialect for one in route.deployments}))
         raise InvalidRequest(
-            f"{request.path} cannot be had of {route.alias!r}, whose upstream speaks {spoken}", param="model"
+            f"{request.path} cannot be had of {route.alias!r}, whose upstream speaks {theirs}", param="model"
         )
 
     def _has(self, deployment: Deployment, request: Request) -> bool:
@@ -62,3 +64,8 @@ class Dialects:
         if operation is None or operation is Operation.COUNT:  # which the gateway estimates
             return operation is not None
         return operation in self.named(deployment.upstream.dialect).operations.values()
+
+
+def _asked_in(dialect: str, one: Deployment) -> Deployment:
+    upstream = as_spoken(one.upstream, dialect)
+    return one if upstream is one.upstream else msgspec.structs.replace(one, upstream=upstream)

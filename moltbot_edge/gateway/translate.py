@@ -72,6 +72,13 @@ class Translation:
         chat = chat_of(request)
         self._streams = chat.stream
         self._writer = request.dialect.codec().event_writer(chat, head, request.path)
+        self._limits = limits
+        self.observer = Observer() if learns else None
+        self._failure: GatewayError | None = None
+        self._loads_only = chat.loads_only
+        if chat.loads_only:
+            self.path, self.body, self.dropped = "", b"", ()
+            return
         wanted = target(theirs.name, deployment.model, tools=deployment.tools, images=deployment.images)
         try:
             fit = cleaned(msgspec.structs.replace(chat, model=deployment.model), wanted)
@@ -81,9 +88,6 @@ class Translation:
             raise
         self.path, self.body = outgoing.path, outgoing.body
         self.dropped = tuple(dict.fromkeys((*fit.dropped, *outgoing.dropped)))
-        self._limits = limits
-        self.observer = Observer() if learns else None
-        self._failure: GatewayError | None = None
 
     def explain(self, refused: GatewayError) -> None:
         """The upstream's error, in words that are nobody's dialect."""
@@ -95,6 +99,18 @@ class Translation:
     def streams(self, reply: Reply) -> bool:
         """Whether *reply* goes on as it comes."""
         return self._streams and is_stream(reply)
+
+    def answered(self, output: Output, own: Headers) -> bool:
+        """Whether it is answered without a question to the upstream: the model is in memory, as far as ours to say."""
+        if not self._loads_only:
+            return False
+        written = self._writer.write([Began(), Finished(FinishReason.STOP)]) + self._writer.end()
+        if self._streams:
+            output.begin_stream(own)
+            output.finish(written)
+        else:
+            output.whole(200, [JSON, *own], written)
+        return True
 
     async def deliver(self, reply: Reply, output: Output, own: Headers, answers: Callable[[], bool]) -> None:
         """Write *reply* to *output*. Of *answers*, and of what is raised, `relay` tells."""
@@ -238,6 +254,9 @@ class EmbedTranslation:
         outgoing = self._codec.write_request(msgspec.structs.replace(self._asked, model=deployment.model))
         self.path, self.body, self.dropped = outgoing.path, outgoing.body, outgoing.dropped
         self._complaint = theirs.codec().complaint
+
+    def answered(self, output: Output, own: Headers) -> bool:
+        return False
 
     def explain(self, refused: GatewayError) -> None:
         if isinstance(refused, UpstreamRefused):
