@@ -5,4 +5,5 @@ openai_chat    /v1/chat/completions and its neighbours: completions, embeddings,
 openai_prompt  what such a request asks
 openai_reply   what the form of such a reply shows
 ollama         /api/chat and its neighbours; ollama_codec joins what translates them (request, outgoing, reply, values)
+anthropic_messages  /v1/messages and its count of tokens; anthropic_codec names what translates them
 """

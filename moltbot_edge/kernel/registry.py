@@ -42,6 +42,7 @@ BUILTINS: Mapping[str, Mapping[str, str]] = {
         "weighted": "moltbot_edge.policies.weighted",
     },
     "dialect": {
+        "anthropic-messages": "moltbot_edge.dialects.anthropic_messages",
         "ollama": "moltbot_edge.dialects.ollama",
         "openai-chat": "moltbot_edge.dialects.openai_chat",
         "openai-responses": "moltbot_edge.dialects.openai_responses",
