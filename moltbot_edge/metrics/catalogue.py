@@ -93,7 +93,8 @@ class Metrics:
         self.decisions = counter(
             "moltbot_decisions_total",
             "Requests sent to one of several deployments, by the route's policy and the reason: policy (its first"
-            " choice), next (the one before failed), left (no other could be asked), unordered (the policy failed).",
+            " choice), next (the one before failed), left (no other could be asked), unordered (the policy failed), room"
+            " (those before were full), hedge (the one before is late).",
             *("model", "policy", "reason"),
         )
         self.first_token_predicted_ratio = histogram(
@@ -115,6 +116,18 @@ class Metrics:
             "Questions to a machine whether it is there, by what was found: up, not-ready, unreachable, silent.",
             *("upstream", "result"),
         )
+        self.retries = counter(
+            "moltbot_retries_total",
+            "Requests that were asked again after a failure, by how: elsewhere, again (the same deployments, after a"
+            " pause), over-budget (they were not).",
+            *("model", "how"),
+        )
+        self.hedges = counter(
+            "moltbot_hedges_total",
+            "Requests asked of a second machine while the first was late, by outcome: started, and of those won, lost,"
+            " failed (neither answered); no-room and over-budget were not started.",
+            *("model", "outcome"),
+        )
 
         self.lessons = counter(
             "moltbot_lessons_total",
@@ -132,6 +145,11 @@ class Metrics:
         )
         self.upstream_waiting = gauge(
             "moltbot_upstream_waiting", "Requests waiting for a connection to an upstream.", "upstream"
+        )
+        self.upstream_limit = gauge(
+            "moltbot_upstream_limit",
+            "Requests that an upstream may be sent at once, learned from its refusals.",
+            "upstream",
         )
         self.stale_retries = counter(
             "moltbot_stale_retries_total",

@@ -68,6 +68,7 @@ class StatusEndpoints:
             metrics.upstream_connections.cell(pool.name, "idle").set(idle)
             metrics.upstream_connections.cell(pool.name, "busy").set(busy)
             metrics.upstream_waiting.cell(pool.name).set(waiting)
+            metrics.upstream_limit.cell(pool.name).set(pool.limit)
             metrics.stale_retries.cell(pool.name).value = pool.stale_retries
         self._read_engines()
         states = self._engine_states()

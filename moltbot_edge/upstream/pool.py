@@ -80,6 +80,7 @@ class Pool:
             reply = self._kept() or await self._connect()
         else:
             place = place or await in_line((self,))
+            place.used = True
             reply = place.reply or await self._connect(place_taken=True)
         sent_in_round = self._limit.round
         while True:
@@ -223,14 +224,17 @@ class Pool:
         raise refused or OSError("its name has no address")
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct):
     """Room for one request, with the connection where there is one. Whoever has it must send, or give it back."""
 
     pool: Pool
     reply: Reply | None
+    used: bool = False
 
     def give_back(self) -> None:
-        self.pool.give_back(self.reply)
+        if not self.used:
+            self.used = True
+            self.pool.give_back(self.reply)
 
 
 async def in_line(pools: Sequence[Pool]) -> Place:

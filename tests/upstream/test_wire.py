@@ -811,10 +811,10 @@ async def test_only_where_every_line_is_full_a_request_is_refused() -> None:
         asked = [asyncio.ensure_future(fetch(pool)) for pool in (one, one, other)]
         await until(one, 0, 1, 1)
         await until(other, 0, 1, 0)
-        asked += [asyncio.ensure_future(in_line([one, other])) for _ in range(2)]
+        waiting = [asyncio.ensure_future(in_line([one, other])) for _ in range(2)]
         await until(other, 0, 1, 2)
         with pytest.raises(Overloaded, match="each of 2 upstreams is busy"):
             await in_line([one, other])
-        for task in asked:
+        for task in (*asked, *waiting):
             task.cancel()
-        await asyncio.wait(asked)
+        await asyncio.wait((*asked, *waiting))
