@@ -227,10 +227,6 @@ class Attempts:
         own = self._headers.get((name, policy)) or self._fresh_headers(name, policy)
         if translation is not None and translation.answered(output, own):
             return
-        name, policy = deployment.name, asked.route.policy
-        own = self._headers.get((name, policy)) or self._fresh_headers(name, policy)
-        if translation is not None and translation.answered(output, own):
-            return
         body: Sequence[Body] = [attempt.body]
         if translation is None:
             body = with_model(attempt.body, deployment.model, request.head)
@@ -309,6 +305,8 @@ class Attempts:
         request = asked.request
         tokens = self._standings.prompt_tokens(deployment.model, len(request.body))
         if contender is None or contender.claim():
+            name, policy = deployment.name, asked.route.policy
+            own = self._headers.get((name, policy)) or self._fresh_headers(name, policy)
             output.whole(200, [JSON, *own], request.dialect.count_reply(round(tokens)))
 
     def _answers(self, attempt: _Attempt) -> bool:
