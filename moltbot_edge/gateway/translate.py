@@ -77,7 +77,8 @@ class Translation:
         self._failure: GatewayError | None = None
         self._loads_only = chat.loads_only
         if chat.loads_only:
-            self.path, self.body, self.dropped = "", b"", ()
+            self.path, self.body = "", b""
+            self.dropped: tuple[str, ...] = ()
             return
         wanted = target(theirs.name, deployment.model, tools=deployment.tools, images=deployment.images)
         try:
