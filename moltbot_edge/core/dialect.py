@@ -152,13 +152,16 @@ class Operation(StrEnum):
 class Dialect(Protocol):
     """*paths* maps the path that callers use to the path below an upstream's base URL, *operations* to what it is for.
 
-    A plug-in's class inherits from this one: what has a body here is what a dialect does that is never translated.
+    *needed* are headers without which an upstream does not answer, by their names in lower case; a caller's own or the
+    configuration's stand in their place. A plug-in's class inherits from this one: what has a body here is what a
+    dialect does that is never translated.
     """
 
     name: str
     paths: Mapping[str, str]
     operations: Mapping[str, Operation] = {}
     stream_type: str = EVENT_STREAM  # or `NDJSON`: a line is an event
+    needed: Mapping[str, str] = {}
 
     def head(self, path: str, content_type: bytes, body: bytes | bytearray) -> Head:
         """Raises `InvalidRequest` that names the field at fault. Called for every request."""

@@ -14,7 +14,12 @@ from moltbot_edge.server.connection import Scope
 from moltbot_edge.server.limits import BodyBudget
 
 # What a caller's tracing and account need upstream. Everything else is the caller's and ours.
-FORWARDED = frozenset({b"x-request-id", b"traceparent", b"tracestate", b"openai-organization", b"openai-project"})
+FORWARDED = frozenset(
+    {
+        *(b"x-request-id", b"traceparent", b"tracestate", b"openai-organization", b"openai-project"),
+        *(b"anthropic-version", b"anthropic-beta"),  # which shapes it understands
+    }
+)
 
 
 class ChatEndpoint:

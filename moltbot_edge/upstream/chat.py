@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -52,6 +52,7 @@ class Upstreams:
         self._certificates = certificates
         self._pools: dict[tuple[str, str, str | None], Pool] = {}
         self._heads: dict[tuple[str, str], bytes] = {}
+        self._needed: dict[str, Mapping[str, str]] = {}  # by deployment, where its dialect needs any
 
     def request(
         self, deployment: Deployment, engine_at: Address | None, path: str, forwarded: bytes, body: Sequence[Body]
@@ -66,6 +67,11 @@ class Upstreams:
             pool = self._fresh_pool(upstream, engine_at)
         size = sum(map(len, body))
         fixed = self._heads.get((deployment.name, path)) or self._fresh_head(deployment, pool.address, path)
+        if self._needed and deployment.name in self._needed:
+            for name, value in self._needed[deployment.name].items():
+                line = name.encode()
+                if not forwarded.startswith(line) and b"\n" + line not in forwarded:
+                    forwarded += b"%b: %b\r\n" % (line, value.encode())
         head = b"%b%bContent-Length: %d\r\n\r\n" % (fixed, forwarded, size)
         return pool, [b"".join((head, *body))] if size <= JOINED_BYTES else [head, *body]
 
@@ -91,10 +97,11 @@ class Upstreams:
     def probing_head(self, upstream: Upstream, path: str, body: bytes | None = None) -> bytes:
         """Of a GET, or with a *body*, which follows it, of a POST. *path* is from the address's root."""
         at = _address(upstream)
+        needed = [f"{name}: {value}" for name, value in self._needs(upstream).items()]
         if body is None:
-            return self._head("GET", path, upstream, at) + b"\r\n"
+            return self._head("GET", path, upstream, at, *needed) + b"\r\n"
         more = "Content-Type: application/json", f"Content-Length: {len(body)}"
-        return self._head("POST", path, upstream, at, *more) + b"\r\n"
+        return self._head("POST", path, upstream, at, *needed, *more) + b"\r\n"
 
     def pools(self) -> Iterator[Pool]:
         return iter(self._pools.values())
@@ -119,7 +126,17 @@ class Upstreams:
         upstream = deployment.upstream
         head = self._head("POST", f"{upstream.base_path}{path}", upstream, at, "Content-Type: application/json")
         self._heads[deployment.name, path] = head
+        if needed := self._needs(upstream):
+            self._needed[deployment.name] = needed
         return head
+
+    def _needs(self, upstream: Upstream) -> Mapping[str, str]:
+        """What the configuration does not say."""
+        needed = self._dialect(upstream.dialect).needed
+        if not needed:
+            return needed
+        said = {name.lower() for name, _ in upstream.headers}
+        return {name: value for name, value in needed.items() if name not in said}
 
     def _head(self, method: str, path: str, upstream: Upstream, at: Address, *more: str) -> bytes:
         """Without the empty line at its end."""

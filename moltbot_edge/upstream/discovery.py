@@ -21,7 +21,6 @@ from moltbot_edge.upstream.pool import Pool
 ANSWER_S: Final = 5.0  # for one answer; a board that loads a model from an SD card is slow at everything
 WHOLE_S: Final = 30.0  # for all of them
 ANSWER_BYTES: Final = 4 * 1024 * 1024  # OpenRouter's list of models has half a megabyte
-VERSION: Final = ("anthropic-version", kinds.ANTHROPIC_VERSION)  # without it there is no answer
 NOT_READY: Final = frozenset({502, 503, 504})  # it loads its model, or is a proxy before nothing
 
 
@@ -53,8 +52,6 @@ class Discovery:
 
     async def _answer(self, pool: Pool, upstream: Upstream, question: Question) -> Answer:
         asked = msgspec.structs.replace(upstream, dialect=question.dialect)
-        if question.dialect == "anthropic-messages" and all(name.lower() != VERSION[0] for name, _ in asked.headers):
-            asked = msgspec.structs.replace(asked, headers=(*asked.headers, VERSION))
         head = self._upstreams.probing_head(asked, question.path, question.body)
         try:
             async with asyncio.timeout(ANSWER_S):

@@ -18,7 +18,6 @@ from moltbot_edge.core.catalog import Upstream
 MOST_SHOWN: Final = 32  # models that an Ollama is asked about one by one
 MOST_CONTEXT: Final = 2**31
 LATEST: Final = ":latest"
-ANTHROPIC_VERSION: Final = "2023-06-01"
 
 
 class Kind(StrEnum):

@@ -19,6 +19,7 @@ from moltbot_edge.config.schema import Config, Model
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.catalog import Upstream as Where
 from moltbot_edge.core.errors import ClosedUnanswered, UpstreamRefused
+from moltbot_edge.dialects.anthropic_messages import AnthropicMessages
 from moltbot_edge.dialects.openai_chat import OpenAIChat
 from moltbot_edge.network.certificates import Certificates
 from moltbot_edge.network.names import Names
@@ -32,7 +33,8 @@ pytestmark = pytest.mark.anyio
 @contextmanager
 def upstreams() -> Iterator[Upstreams]:
     ticker = Ticker()
-    made = Upstreams(lambda name: OpenAIChat(), LIMITS, ticker, Names(), Certificates({}))
+    dialects = {"openai-chat": OpenAIChat(), "anthropic-messages": AnthropicMessages()}
+    made = Upstreams(dialects.__getitem__, LIMITS, ticker, Names(), Certificates({}))
     try:
         yield made
     finally:
@@ -50,6 +52,33 @@ def head_of(where: Deployment, path: str = "/chat/completions") -> list[str]:
     with upstreams() as made:
         _, pieces = made.request(where, None, path, b"", [b"{}"])
         return b"".join(pieces).decode().split("\r\n")
+
+
+def anthropics(*headers: tuple[str, str]) -> Deployment:
+    where = Where("cloud", "https", "cloud", 443, "/v1", "anthropic-messages", "sk-1", headers)
+    return Deployment("chat", where, "theirs")
+
+
+def test_an_upstream_of_anthropics_is_told_the_version_of_its_shape() -> None:
+    with upstreams() as made:
+        for _ in range(2):
+            _, pieces = made.request(anthropics(), None, "/messages", b"", [b"{}"])
+            assert b"x-api-key: sk-1\r\nanthropic-version: 2023-06-01\r\n" in b"".join(pieces)
+        assert b"anthropic-version: 2023-06-01\r\n" in made.probing_head(anthropics().upstream, "/v1/models")
+
+
+@pytest.mark.parametrize("before", [b"", b"x-request-id: 1\r\n"])
+def test_but_a_callers_own_version_stands(before: bytes) -> None:
+    with upstreams() as made:
+        forwarded = before + b"anthropic-version: 2026-10-21\r\n"
+        _, pieces = made.request(anthropics(), None, "/messages", forwarded, [b"{}"])
+        assert b"".join(pieces).count(b"anthropic-version") == 1
+
+
+def test_and_so_does_the_configurations() -> None:
+    with upstreams() as made:
+        _, pieces = made.request(anthropics(("Anthropic-Version", "2026-10-21")), None, "/messages", b"", [b"{}"])
+        assert b"".join(pieces).lower().count(b"anthropic-version") == 1
 
 
 def test_a_request_names_its_path_and_host() -> None:
