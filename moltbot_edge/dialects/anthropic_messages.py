@@ -26,7 +26,6 @@ class AnthropicMessages(Dialect):
         "/v1/messages": Operation.CHAT,
         "/v1/messages/count_tokens": Operation.COUNT,
     }
-
     needed: Mapping[str, str] = {"anthropic-version": "2023-06-01"}  # what is translated here is of this one
 
     def credentials(self, api_key: str) -> tuple[str, str]:

@@ -55,7 +55,9 @@ def head_of(where: Deployment, path: str = "/chat/completions") -> list[str]:
 
 
 def anthropics(*headers: tuple[str, str]) -> Deployment:
-    where = Where("cloud", "https", "cloud", 443, "/v1", "anthropic-messages", "sk-1", headers)
+    where = Where(
+        *("cloud", "https", "cloud", 443, "/v1"), dialect="anthropic-messages", api_key="sk-1", headers=headers
+    )
     return Deployment("chat", where, "theirs")
 
 
