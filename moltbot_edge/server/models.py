@@ -1,4 +1,4 @@
-"""What there is: ``GET /v1/models`` and ``/v1/models/{id}``, in OpenAI's shape."""
+"""What there is: ``GET /v1/models`` and ``/v1/models/{id}``, in OpenAI's shape, or in Anthropic's for its callers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from moltbot_edge.server.connection import Scope
 from moltbot_edge.server.reading import Told
 
 ONE = "/v1/models/"  # a model's name follows, which may hold slashes
+ANTHROPIC = b"anthropic-version"  # every one of its clients sends it
+
+
+def speaks_anthropic(scope: Scope) -> bool:
+    return any(name == ANTHROPIC for name, _ in scope["headers"])
 
 
 class ModelsEndpoint:
@@ -29,16 +34,27 @@ class ModelsEndpoint:
 
     def all(self, scope: Scope) -> Told:
         holder = self._auth.holder(scope["headers"])
-        models = [self._model(name) for name in self._catalog().names(holder.models)]
+        catalog = self._catalog()
+        names = catalog.names(holder.models)
+        if speaks_anthropic(scope):
+            from moltbot_edge.server import anthropic
+
+            return Told(anthropic.page(scope, catalog, names, self._since))
+        models = [self._model(name) for name in names]
         return Told(msgspec.json.encode({"object": "list", "data": models}))
 
     def one(self, scope: Scope) -> Told:
         """Raises `UnknownModel`, also for a model that exists and is not this key's to use."""
         holder = self._auth.holder(scope["headers"])
         name = scope["path"].removeprefix(ONE)
-        names = self._catalog().names(holder.models)
+        catalog = self._catalog()
+        names = catalog.names(holder.models)
         if name not in names:
             raise UnknownModel(f"no model named {name!r}; there is: {', '.join(names) or 'none'}", param="model")
+        if speaks_anthropic(scope):
+            from moltbot_edge.server import anthropic
+
+            return Told(anthropic.one(name, catalog, self._since))
         return Told(msgspec.json.encode(self._model(name)))
 
     def _model(self, name: str) -> dict[str, Any]:
