@@ -233,6 +233,7 @@ def assemble(
         functools.partial(
             _management, auth, experience, lambda: state(directory.catalog, standings, time.monotonic()), openai
         ),
+        functools.partial(_as_ollama, directory, auth, dialects, engines.states, config.engines.context_tokens),
         openai,
     )
     buffer = memoryview(bytearray(READ_BYTES))
@@ -253,6 +254,15 @@ def _management(auth: Auth, experience: Experience, router: Callable[[], object]
         Route(f"{ADMIN}router", RouterEndpoint(auth, router).get),
     ]
     return management(routes, dialect)
+
+
+def _as_ollama(
+    directory: Directory, auth: Auth, dialects: Dialects, states: Callable[[], Mapping[str, str]], context_tokens: int
+) -> Asgi:
+    from moltbot_edge.server.ollama import OllamaEndpoints
+
+    dialect = dialects.named("ollama")
+    return OllamaEndpoints(lambda: directory.catalog, auth, dialect, states, context_tokens, int(time.time()))
 
 
 def _dialects(catalog: Catalog, registry: Registry) -> Dialects:

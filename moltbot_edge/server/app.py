@@ -15,10 +15,12 @@ from moltbot_edge.server.status import StatusEndpoints
 FEEDBACK = "/v1/feedback"
 MANAGED = frozenset({FEEDBACK})
 ADMIN = "/admin/"  # what begins so is managed too
+OLLAMA = "/api/"  # and what begins so, and is no chat, is Ollama's
 
 
 class App:
-    """*management* makes the application for `MANAGED` and below `ADMIN`, at the first such request.
+    """*management* makes the application for `MANAGED` and below `ADMIN`, *ollama* the one below `OLLAMA`, each at the
+    first such request.
 
     *dialect* writes the errors of what is no model endpoint.
     """
@@ -29,11 +31,14 @@ class App:
         models: ModelsEndpoint,
         status: StatusEndpoints,
         management: Callable[[], Asgi],
+        ollama: Callable[[], Asgi],
         dialect: Dialect,
     ) -> None:
         self._chat = chat
         self._management = management
         self._managed: Asgi | None = None
+        self._ollama = ollama
+        self._as_ollama: Asgi | None = None
         self._chat_paths = chat.paths
         self._told: dict[str, Tell] = {
             "/health": status.health,
@@ -52,5 +57,9 @@ class App:
             if self._managed is None:
                 self._managed = self._management()
             return self._managed(scope, receive, send)
+        if path.startswith(OLLAMA) or path == "/":
+            if self._as_ollama is None:
+                self._as_ollama = self._ollama()
+            return self._as_ollama(scope, receive, send)
         one_model = self._one_model if path.startswith(ONE) else None
         return tell(scope, send, self._told.get(path, one_model), self._dialect)
