@@ -1,4 +1,4 @@
-"""A caller who speaks one dialect is answered by an upstream that speaks another: on real sockets, as callers see it."""
+"""A caller who speaks one dialect is answered by an upstream that speaks another: on real sockets, as callers see."""
 
 from __future__ import annotations
 
@@ -334,7 +334,7 @@ async def test_a_policy_that_learns_hears_of_translated_replies_too() -> None:
             assert metrics["moltbot_lessons_total", "chat", "empty"] == 1
 
 
-async def test_a_gateway_that_relays_imports_no_translation() -> None:
+def test_a_gateway_that_relays_imports_no_translation() -> None:
     program = """
 import sys
 import moltbot_edge.assemble
