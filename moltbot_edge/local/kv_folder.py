@@ -58,7 +58,10 @@ class KvFolder:
         self._complained = False
 
     def usable(self) -> bool:
-        """Opens it, once. What is wrong with it is said once."""
+        """Opens it, once, and again where somebody took it away. What is wrong with it is said once."""
+        if self._lock is not None and not self.path.is_dir():  # with which no engine would start
+            self.close()
+            self._tried = False
         if not self._tried:
             self._tried = True
             try:
@@ -86,7 +89,11 @@ class KvFolder:
         if gone is None:
             return False
         self.remove(*gone)
-        disk = os.statvfs(self.path)
+        try:
+            disk = os.statvfs(self.path)
+        except OSError as error:
+            self.complain(error.strerror or str(error))
+            return False
         if disk.f_bavail * disk.f_frsize < need_bytes + FREE_BYTES:
             self.complain(f"less than {(need_bytes + FREE_BYTES) >> 20} MiB are free")
             return False

@@ -165,6 +165,14 @@ def test_a_place_that_cannot_be_written_is_told_once(tmp_path: Path, caplog: pyt
     assert len(caplog.records) == 1
 
 
+async def test_a_folder_that_was_cleared_away_is_made_again(kept: KvFolder) -> None:
+    await saved(kept, "cats")
+    kept.path.rename(kept.path.with_name("gone"))
+    assert kept.usable()
+    assert kept.path.is_dir()
+    assert kept.index.entries == ()
+
+
 def test_a_folder_that_others_use_is_left_as_it_is(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "somebody's").write_text("")
