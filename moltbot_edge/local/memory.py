@@ -8,6 +8,7 @@ what CUDA takes is missing from MemAvailable and from no process's PSS.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -35,7 +36,9 @@ class Memory:
 
     def available(self) -> int:
         """Bytes that could be taken without swapping: of the machine, and of each control group above us."""
-        machine = _fields(self._root / "proc/meminfo").get("MemAvailable", 0)
+        machine = _fields(self._root / "proc/meminfo").get("MemAvailable")
+        if machine is None:  # without /proc, sysinfo(2): what is free, without what the kernel would give back
+            machine = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return max(0, min((machine, *self._groups_free())))
 
     def share(self, pids: Iterable[int]) -> Share:
