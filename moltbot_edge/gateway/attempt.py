@@ -6,7 +6,7 @@ Asked in the caller's own dialect, bytes pass: `relay`. Otherwise they are trans
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # it is there only on a board that runs models
     from moltbot_edge.gateway.rendering import Rendering
 
 if TYPE_CHECKING:  # imported when the first caller speaks another dialect than its upstream
+    from moltbot_edge.gateway.count import Counts
     from moltbot_edge.gateway.translate import EmbedTranslation, Translation
 
 CHAT = "/chat/completions"
@@ -56,6 +57,10 @@ class Engines(Protocol):
 
     def lease(self, name: str, wish: Wish) -> AbstractAsyncContextManager[Lease]:
         """Entered once the engine is ready; until it is left, the engine stays. Raises `EngineFailed`."""
+        ...
+
+    def states(self) -> Mapping[str, str]:
+        """By the engines' names; ``ready`` is one that answers."""
         ...
 
 
@@ -119,6 +124,7 @@ class Attempts:
         self._now = now
         self._headers: dict[tuple[str, str], Headers] = {}
         self._cells: dict[str, _Cells] = {}
+        self._counts: Counts | None = None
 
     def room(self, deployment: Deployment) -> bool:
         """Whether a request can be sent there at once. An engine of this board has a line of its own."""
@@ -153,7 +159,7 @@ class Attempts:
         translation = None
         if deployment.upstream.dialect != request.dialect.name:
             if request.dialect.operations[request.path] is Operation.COUNT:
-                self._count(asked, deployment, output, contender)
+                await self._count(asked, deployment, output, contender)
                 return
             translation = self._translation(asked, deployment, began)
         if place is None and not self.room(deployment):
@@ -300,14 +306,22 @@ class Attempts:
             attempt.reader = watched = Watched(translation, translation.observer)
             watched.end()
 
-    def _count(self, asked: Asked, deployment: Deployment, output: Output, contender: Contender | None) -> None:
-        """An estimate: what an upstream of another dialect would count, it cannot be asked."""
+    async def _count(self, asked: Asked, deployment: Deployment, output: Output, contender: Contender | None) -> None:
+        """Asked of the upstream where it counts, an estimate elsewhere. Raises `InvalidRequest`."""
+        from moltbot_edge.gateway.count import Counts
+
         request = asked.request
-        tokens = self._standings.prompt_tokens(deployment.model, len(request.body))
+        translation = self._translation(asked, deployment, self._now())
+        if self._counts is None:
+            self._counts = Counts(self._upstreams, self._engines)
+        tokens = await self._counts.count(deployment, translation.path, translation.body)
+        name, policy = deployment.name, asked.route.policy
+        own = self._headers.get((name, policy)) or self._fresh_headers(name, policy)
+        if tokens is None:
+            tokens = round(self._standings.prompt_tokens(deployment.model, len(request.body)))
+            own = [*own, (b"x-moltbot-estimated", b"input_tokens")]
         if contender is None or contender.claim():
-            name, policy = deployment.name, asked.route.policy
-            own = self._headers.get((name, policy)) or self._fresh_headers(name, policy)
-            output.whole(200, [JSON, *own], request.dialect.count_reply(round(tokens)))
+            output.whole(200, [JSON, *own], request.dialect.count_reply(tokens))
 
     def _answers(self, attempt: _Attempt) -> bool:
         """The first byte is about to go to the caller. False: it must not."""
