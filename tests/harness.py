@@ -23,9 +23,11 @@ from scripted_upstream import Upstream
 
 from moltbot_edge import assemble
 from moltbot_edge.config.schema import Config, Key, Limits, Model, Router
+from moltbot_edge.core import catalog
 from moltbot_edge.kernel.registry import Plugin, Registry
 
 SEND_BUFFER_BYTES = 32 * 1024  # of the kernel, so that what a caller does not read is the gateway's to hold
+ASSUMED = {"auto": "openai-chat"}
 ASSUMED = {"auto": "openai-chat"}
 TEST_S = 20  # fails instead of hanging
 
@@ -119,11 +121,17 @@ async def serving(
     plugins: Sequence[Plugin] = (),
     environment: Mapping[str, str] = MappingProxyType({}),
     within_s: float = TEST_S,
+    discover: bool = False,
+    nearby: Sequence[catalog.Upstream] = (),
 ) -> AsyncIterator[Gateway]:
     """The gateway of *config*. *secret* is a key for /metrics, *callers_tls* is for callers.
 
+    Only with *discover* are upstreams of `type: auto` asked what they are: most tests count what an upstream is asked.
     Engines leave caches behind only where *config* says in which folder: nothing of a test's is in the next one's.
     """
+    if not discover:
+        registry = [msgspec.structs.replace(one, type=ASSUMED.get(one.type, one.type)) for one in config.model_registry]
+        config = msgspec.structs.replace(config, model_registry=registry)
     if config.engines.kv_path is None:
         config = msgspec.structs.replace(config, engines=msgspec.structs.replace(config.engines, kv_disk_mb=0))
     errors = _Errors()
@@ -140,6 +148,7 @@ async def serving(
                     Registry(plugins),
                     [Path("nowhere")],
                     environment=environment,
+                    nearby=nearby,
                     on_started=lambda gateway, url: started.set(),
                 )
                 served = asyncio.get_running_loop().create_task(server.serve([sock]))
