@@ -13,6 +13,7 @@ class Figure(StrEnum):
 
     CPU_PER_REQUEST = "cpu_us_per_request"
     CPU_PER_EVENT = "cpu_us_per_event"
+    CPU_PER_TRANSLATED = "cpu_us_per_translated_event"
     RATE = "requests_per_s"
     BUSY = "core_share"  # of the target's core while RATE was taken: under 0.9 the load was the limit, not the target
     ADDED_P50 = "added_p50_us"

@@ -57,10 +57,14 @@ class Loader:
         """Replies that are not streamed, as fast as they come, for *seconds*; up to five times as long for *least*."""
         return Load(**self._load("-connections", connections, "-for", f"{seconds}s", "-least", least))
 
-    def streams(self, *, seconds: float) -> Load:
-        """STREAMS at a time. They begin evenly over one gap between events: callers do not know of each other, so
-        their events do not come together either."""
-        return Load(**self._load("-stream", "-connections", STREAMS, "-for", f"{seconds}s", "-spread", f"{GAP_S}s"))
+    def streams(self, *, seconds: float, messages: bool = False) -> Load:
+        """STREAMS at a time; *messages*: in Anthropic's dialect.
+
+        They begin evenly over one gap between events: callers do not know of each other, so their events do not come
+        together either.
+        """
+        flags = ("-stream", "-connections", STREAMS, "-for", f"{seconds}s", "-spread", f"{GAP_S}s")
+        return Load(**self._load(*flags, *(("-messages",) if messages else ())))
 
     def posts(self, *, clients: int, size_bytes: int, sample: Callable[[], None]) -> Posts:
         """*clients* at once; *sample* is called every SAMPLE_S while they wait."""

@@ -126,13 +126,14 @@ class Bench:
     def _round(self, number: int, stub_url: str, present: Sequence[Running]) -> Turn:
         """The stub's own turn."""
         which = f"round {number} of {self.plan.rounds}"
-        bare = self._turn(f"{which}, the stub itself", stub_url, {}, [])
+        bare = self._turn(f"{which}, the stub itself", stub_url, None, {}, [])
         for running in present:
-            turn = self._turn(f"{which}, {running.name}", running.url, running.headers, running.pids())
+            urls = running.url, running.translated_url
+            turn = self._turn(f"{which}, {running.name}", *urls, running.headers, running.pids())
             running.turn(turn, bare)
         return bare
 
-    def _turn(self, whose: str, url: str, headers: dict[str, str], pids: list[int]) -> Turn:
+    def _turn(self, whose: str, url: str, translated_url: str | None, headers: dict[str, str], pids: list[int]) -> Turn:
         plan, loader = self.plan, Loader(self.loadgen, self.cores.load, url, headers)
         self.say(f"{whose}: {CONNECTIONS} callers")
         # Warm: connections to the stub are open, and what compiles or learns while it runs has done so.
@@ -145,7 +146,15 @@ class Bench:
         self.say(f"{whose}: {STREAMS} streams")
         before_us = measure.cpu_us(pids)
         streams = loader.streams(seconds=plan.stream_s)
-        return Turn(many, many_cpu_us, one, streams, measure.cpu_us(pids) - before_us)
+        streams_cpu_us = measure.cpu_us(pids) - before_us
+        if translated_url is None:
+            return Turn(many, many_cpu_us, one, streams, streams_cpu_us)
+        self.say(f"{whose}: {STREAMS} translated streams")
+        loader = Loader(self.loadgen, self.cores.load, translated_url, headers)
+        loader.streams(seconds=plan.stream_s / 5, messages=True)  # what translates is imported at its first use
+        before_us = measure.cpu_us(pids)
+        translated = loader.streams(seconds=plan.stream_s, messages=True)
+        return Turn(many, many_cpu_us, one, streams, streams_cpu_us, translated, measure.cpu_us(pids) - before_us)
 
     def _posts(self, running: Running) -> None:
         pids = running.pids()

@@ -14,6 +14,7 @@ from .processes import Child, NotStarted
 from .targets import MODEL, Place, Target
 
 CHAT = "/v1/chat/completions"
+MESSAGES = "/v1/messages"
 START_LIMIT_S = 90.0  # LiteLLM takes half a minute on a desktop's core
 EXPECTED = ("200", "503", "failed")  # answers to a crowd: served, refused for now, none
 
@@ -27,12 +28,15 @@ class Turn:
     one: Load
     streams: Load
     streams_cpu_us: float
+    translated: Load | None = None
+    translated_cpu_us: float = 0.0
 
 
 class Running:
     def __init__(self, target: Target, part: Part, place: Place) -> None:
         self.name = target.name
         self.url = f"http://127.0.0.1:{place.port}{CHAT}"
+        self.translated_url = f"http://127.0.0.1:{place.port}{MESSAGES}" if target.translates else None
         self.headers = {"Authorization": f"Bearer {place.secret}", **target.headers(place)}
         self._target, self._part, self._place = target, part, place
         self._child: Child | None = None
@@ -94,7 +98,12 @@ class Running:
         self._add(Figure.ADDED_P99, one.p99_us - bare.one.p99_us if one.requests else None)
         self._add(Figure.CPU_PER_EVENT, turn.streams_cpu_us / streams.events if streams.events else None)
         self._add(Figure.FIRST_EVENT, streams.first_event_p50_us / 1e3 if streams.events else None)
-        for seen, doing in ((many, "many callers"), (one, "one caller"), (streams, "streams")):
+        seen_doing = [(many, "many callers"), (one, "one caller"), (streams, "streams")]
+        if turn.translated is not None:
+            events = turn.translated.events
+            self._add(Figure.CPU_PER_TRANSLATED, turn.translated_cpu_us / events if events else None)
+            seen_doing.append((turn.translated, "translated streams"))
+        for seen, doing in seen_doing:
             self._note(doing, seen.failed, seen.first_failure)
 
     def posts(self, posts: Posts, peak_bytes: int) -> None:

@@ -143,6 +143,14 @@ def budgets(architecture: str) -> tuple[Budget, ...]:
             lambda row, go: _to_go(Figure.CPU_PER_REQUEST, row, go),
         ),
         Budget("CPU per streamed event", 1.0, "of Go's", lambda row, go: _to_go(Figure.CPU_PER_EVENT, row, go)),
+        Budget(
+            "CPU per translated stream event",
+            3.0,
+            "relayed",
+            lambda row, go: ratio(
+                row.samples.get(Figure.CPU_PER_TRANSLATED, ()), row.samples.get(Figure.CPU_PER_EVENT, ())
+            ),
+        ),
         Budget("added latency p99, one caller", 300, "us", _value(Figure.ADDED_P99)),
         Budget("idle resident memory", 25, "MB", _value(Figure.IDLE_RSS, MB), of_binary=True),
         Budget("  of it anonymous", 18, "MB", _value(Figure.IDLE_ANONYMOUS, MB), of_binary=True),

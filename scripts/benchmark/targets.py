@@ -56,6 +56,7 @@ class Target:
     health: str = "/health"  # the plain proxies relay it
     headers: Callable[[Place], Mapping[str, str]] = lambda place: {}  # beside the key
     slow: bool = False  # to bring or to measure: not in --quick
+    translates: bool = False  # it answers callers of Anthropic's dialect, too, from the same stub
     listens_everywhere: bool = False  # and cannot be told otherwise: only on a loopback of its own
 
 
@@ -85,7 +86,7 @@ def gateway(binary: Path | None, name: str = OURS) -> Target:
             return Launch((part.program, "serve", "--config", path))
         return Launch((part.program, "-m", "moltbot_edge", "serve", "--config", path), {"PYTHONPATH": str(ROOT)})
 
-    return Target(name, bring, launch)
+    return Target(name, bring, launch, translates=True)
 
 
 def forms(dist: Path, architecture: str) -> tuple[Target, ...]:

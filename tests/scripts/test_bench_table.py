@@ -98,18 +98,24 @@ def test_a_crowds_answers_are_counted_as_served_refused_and_other() -> None:
     assert "1400/90/10" in table([row], "go")
 
 
-def test_every_figure_is_a_column_or_belongs_to_the_json_alone() -> None:
-    shown = {column.best for column in COLUMNS if column.best}
+def test_every_figure_is_a_column_or_a_budgets_or_belongs_to_the_json_alone() -> None:
+    shown = {column.best for column in COLUMNS if column.best} | {Figure.CPU_PER_TRANSLATED}
     assert set(Figure) - shown == {Figure.BUSY, Figure.IDLE_PSS, Figure.BINARY}
 
 
 def test_budgets_are_judged_against_go_in_the_same_run() -> None:
     ours = measured("ours", CPU_PER_REQUEST=(60.0, 90.0), CPU_PER_EVENT=(11.0, 11.0), PEAK_RSS=(90.0 * MB,))
     go = measured("go", CPU_PER_REQUEST=(80.0, 120.0), CPU_PER_EVENT=(10.0, 10.0))
-    request, event, latency, *_ = verdicts(ours, go, "x86_64").splitlines()
+    request, event, _, latency, *_ = verdicts(ours, go, "x86_64").splitlines()
     assert request.endswith("0.75 of Go's  ok")
     assert event.endswith("1.10 of Go's  OVER")
     assert latency.endswith("not measured")
+
+
+def test_a_translated_event_is_judged_against_a_relayed_one_in_the_same_round() -> None:
+    ours = measured("ours", CPU_PER_EVENT=(10.0, 20.0), CPU_PER_TRANSLATED=(25.0, 50.0))
+    line = next(line for line in verdicts(ours, None, "x86_64").splitlines() if "translated" in line)
+    assert line.endswith("2.50 relayed  ok")
 
 
 def test_a_run_from_source_is_not_judged_by_the_binarys_memory() -> None:

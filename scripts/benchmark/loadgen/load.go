@@ -18,6 +18,10 @@ import (
 const question = `{"model":"gpt-4o-mini","messages":[{"role":"system","content":"Answer in one sentence."},` +
 	`{"role":"user","content":"What is the capital of France?"}]`
 
+// The same question, as a caller of Anthropic's dialect asks it.
+const message = `{"model":"gpt-4o-mini","max_tokens":1024,"system":"Answer in one sentence.",` +
+	`"messages":[{"role":"user","content":"What is the capital of France?"}]`
+
 var errOver = errors.New("the time is over")
 
 // seen is what one connection, and then all of them, saw.
@@ -57,14 +61,19 @@ func load(args []string) error {
 	most := flags.Int("most", 0, "requests on each connection; 0: as many as the time allows")
 	spread := flags.Duration("spread", 0, "start the connections evenly over this time, so that their streams do not tick together")
 	stream := flags.Bool("stream", false, "ask for streams")
+	messages := flags.Bool("messages", false, "ask as a caller of Anthropic's dialect")
 	var extra headers
 	flags.Var(&extra, "header", "Name: value, repeated")
 	flags.Parse(args)
 
-	body := question + "}"
-	if *stream {
-		body = question + `,"stream":true}`
+	body := question
+	if *messages {
+		body = message
 	}
+	if *stream {
+		body += `,"stream":true`
+	}
+	body += "}"
 	host, request, err := chatRequest(*url, extra, body)
 	if err != nil {
 		return err
@@ -211,7 +220,7 @@ func (c *caller) readEvents(body io.Reader, began time.Time) error {
 			}
 			events++
 			c.events++
-			done = done || bytes.Contains(line, []byte("[DONE]"))
+			done = done || bytes.Contains(line, []byte("[DONE]")) || bytes.Contains(line, []byte(`"message_stop"`))
 		}
 		if err == io.EOF {
 			break
@@ -221,7 +230,7 @@ func (c *caller) readEvents(body io.Reader, began time.Time) error {
 		}
 	}
 	if !done {
-		return errors.New("a stream ended without [DONE]")
+		return errors.New("a stream ended without its last words")
 	}
 	c.wholeStreams++
 	return nil
