@@ -15,6 +15,7 @@ import pytest
 
 from moltbot_edge.assemble import GRACE_S
 from moltbot_edge.config.schema import Engines
+from moltbot_edge.local.keeping import BEFORE_STOP_S
 from moltbot_edge.local.process import KILL_S
 from qemu.machine.initramfs import GUEST
 from qemu.machine.installed import UNIT, USERS
@@ -34,7 +35,7 @@ def settings() -> dict[str, list[str]]:
 
 def test_systemd_waits_longer_for_the_gateway_than_the_gateway_for_its_engines() -> None:
     (limit_s,) = settings()["TimeoutStopSec"]
-    assert float(limit_s) > GRACE_S + Engines().stop_s + KILL_S
+    assert float(limit_s) > GRACE_S + BEFORE_STOP_S + Engines().stop_s + 2 * KILL_S
 
 
 def test_the_user_that_it_runs_as_is_made_beside_it() -> None:
