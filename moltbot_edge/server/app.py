@@ -8,12 +8,13 @@ from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.server.call import Message
 from moltbot_edge.server.chat import ChatEndpoint
 from moltbot_edge.server.connection import Asgi, Scope
-from moltbot_edge.server.models import ONE, ModelsEndpoint
+from moltbot_edge.server.models import ONE, ModelsEndpoint, speaks_anthropic
 from moltbot_edge.server.reading import Send, Tell, tell
 from moltbot_edge.server.status import StatusEndpoints
 
 FEEDBACK = "/v1/feedback"
 MANAGED = frozenset({FEEDBACK})
+MESSAGES = "/v1/messages"  # Anthropic's
 ADMIN = "/admin/"  # what begins so is managed too
 OLLAMA = "/api/"  # and what begins so, and is no chat, is Ollama's
 
@@ -62,4 +63,6 @@ class App:
                 self._as_ollama = self._ollama()
             return self._as_ollama(scope, receive, send)
         one_model = self._one_model if path.startswith(ONE) else None
-        return tell(scope, send, self._told.get(path, one_model), self._dialect)
+        # Nobody but Anthropic's callers says its version: what they are told is in their dialect, also what is amiss.
+        dialect = self._chat.dialect_at(MESSAGES) if speaks_anthropic(scope) else self._dialect
+        return tell(scope, send, self._told.get(path, one_model), dialect)

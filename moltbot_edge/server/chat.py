@@ -33,7 +33,7 @@ class ChatEndpoint:
         body_bytes: int,
     ) -> None:
         self.paths = dialects.paths
-        self._dialect_at = dialects.at
+        self.dialect_at = dialects.at
         self._auth = auth
         self._exchange = exchange
         self._budget = budget
@@ -43,7 +43,7 @@ class ChatEndpoint:
     async def __call__(self, scope: Scope) -> None:
         call: Call = scope["extensions"][EXTENSION]
         path = scope["path"]
-        dialect = self._dialect_at(path)
+        dialect = self.dialect_at(path)
         held = _Held(self._budget)
         try:
             if scope["method"] != "POST":
