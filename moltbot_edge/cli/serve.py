@@ -17,6 +17,7 @@ import click
 from moltbot_edge import __version__, binary
 from moltbot_edge.assemble import Gateway, assemble
 from moltbot_edge.cli.reading import read_here
+from moltbot_edge.config.catalog import nearby
 from moltbot_edge.config.load import find_config, model_stores
 from moltbot_edge.config.schema import Config
 from moltbot_edge.kernel.registry import PluginError
@@ -58,7 +59,12 @@ def serve(ctx: click.Context, file: Path | None, host: str | None, port: str | N
     _raise_open_file_limit()
     try:
         gateway = assemble(
-            reading.config, registry, model_stores(reading.config, path), environment=os.environ, on_started=_started
+            reading.config,
+            registry,
+            model_stores(reading.config, path),
+            environment=os.environ,
+            nearby=nearby(reading.config.server.port) if path is None else (),
+            on_started=_started,
         )
     except PluginError as error:
         click.echo(f"not started: {error}", err=True)

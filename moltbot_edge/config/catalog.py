@@ -13,6 +13,8 @@ from moltbot_edge.core.catalog import AUTO, WILD, Catalog, Deployment, Route, Up
 
 DEFAULT_DIALECT = "openai-chat"  # for `type: auto`: what every engine and nearly every machine speaks
 DEFAULT_PORTS = {"http": 80, "https": 443}
+# Where engines listen that nobody has told otherwise: Ollama, LM Studio, llama-server, vLLM.
+USUAL_PORTS = (11434, 1234, 8080, 8000)
 
 
 def catalog_of(config: Config, found: Mapping[str, Path], stores: Sequence[Path]) -> Catalog:
@@ -53,6 +55,11 @@ def _route(config: Config, name: str, deployments: tuple[Deployment, ...], polic
         tuple(router.fallbacks.get(name, ())),
         tuple(router.context_fallbacks.get(name, ())),
     )
+
+
+def nearby(own_port: int) -> list[Upstream]:
+    """Addresses on this machine where an engine may be; not our own."""
+    return [_remote(Model(name="", endpoint=f"http://127.0.0.1:{port}")) for port in USUAL_PORTS if port != own_port]
 
 
 def engines_of(catalog: Catalog) -> dict[str, Upstream]:

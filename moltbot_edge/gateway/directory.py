@@ -36,11 +36,19 @@ class Directory:
     *nearby* are addresses that nobody named: where an engine is found, its models are new routes, asked by *policy*.
     """
 
-    def __init__(self, catalog: Catalog, find: Find, nearby: Sequence[Upstream] = (), policy: str = "fastest") -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        find: Find,
+        nearby: Sequence[Upstream] = (),
+        policy: str = "fastest",
+        soonest_s: float = SOONEST_S,
+    ) -> None:
         self.catalog = catalog
         self._find = find
         self._nearby = tuple(nearby)
         self._policy = policy
+        self._soonest_s = soonest_s
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: list[asyncio.Task[None]] = []
         # What nobody has been asked about yet; an upstream that did not answer is not among them any more.
@@ -78,14 +86,14 @@ class Directory:
     async def _until_known(self, upstream: Upstream) -> None:
         names = sorted({one.model for one in _deployments(self.catalog) if one.upstream == upstream})
         wanted = [name for name in names if WILD not in name]
-        pause_s = SOONEST_S
+        pause_s = self._soonest_s
         while True:
             try:
                 async with self._slots:
                     found = await self._find(upstream, wanted)
             except GatewayError as error:
                 log.log(
-                    logging.INFO if pause_s == SOONEST_S else logging.DEBUG,
+                    logging.INFO if pause_s == self._soonest_s else logging.DEBUG,
                     "%s does not say what it is, and is taken for an OpenAI-like API: %s",
                     upstream.name,
                     error.message,

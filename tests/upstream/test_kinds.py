@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ollama_answers import OLLAMA, listing
 
 from moltbot_edge.core.catalog import Upstream
 from moltbot_edge.upstream.kinds import Answer, Found, FoundModel, Kind, Question, found, next_questions
 
-TAGS = (Path(__file__).parent.parent / "recordings" / "ollama" / "tags.json").read_bytes()
 BOX = Upstream("box:80", "http", "box", 80, "/v1", auto=True)
 CLOUD = Upstream("cloud:443", "https", "cloud", 443, "/v1", api_key="secret", auto=True)
 NOT_FOUND = Answer(404, b'{"error":{"message":"File Not Found","type":"not_found_error","code":404}}')
@@ -25,7 +24,7 @@ Replies = Mapping[str, Any]
 def played(replies: Replies, upstream: Upstream = BOX, wanted: Sequence[str] = ()) -> tuple[Found | None, list[str]]:
     """What it is taken for, and what it was asked. *replies* are by path; with ``path model`` of a model shown."""
     answers: dict[Question, Answer] = {}
-    asked = []
+    asked: list[str] = []
     while questions := next_questions(upstream, wanted, answers):
         assert len(asked) < 50
         for question in questions:
@@ -39,10 +38,6 @@ def played(replies: Replies, upstream: Upstream = BOX, wanted: Sequence[str] = (
 
 def _bytes(reply: Any) -> bytes:
     return reply if isinstance(reply, bytes) else json.dumps(reply).encode()
-
-
-def listing(*models: dict[str, Any]) -> dict[str, Any]:
-    return {"object": "list", "data": list(models)}
 
 
 LLAMA = {
@@ -100,24 +95,6 @@ def test_a_vllm() -> None:
     it, asked = played({"/v1/models": listing(model), "/version": {"version": "0.11.0"}})
     assert asked == ["/v1/models", "/version"]
     assert it == Found(Kind.VLLM, "openai-chat", "/v1", (FoundModel("Qwen/Qwen3-4B", 32768),), version="0.11.0")
-
-
-OLLAMA = {
-    "/v1/models": listing({"id": "deepseek-r1:8b", "object": "model", "owned_by": "library"}),
-    "/api/version": {"version": "0.12.3"},
-    "/api/tags": TAGS,
-    "/api/ps": {"models": [{"name": "llama3.2:latest", "model": "llama3.2:latest", "context_length": 4096}]},
-    "/api/show llama3.2:latest": {
-        "capabilities": ["completion", "tools"],
-        "model_info": {"general.architecture": "llama", "llama.context_length": 131072},
-        "parameters": 'stop "<|eot_id|>"',
-    },
-    "/api/show bakllava:latest": {
-        "capabilities": ["completion", "vision"],
-        "model_info": {"general.architecture": "llama", "llama.context_length": 32768},
-        "parameters": "num_ctx                        8192\nstop                           </s>",
-    },
-}
 
 
 def test_an_ollama_is_asked_about_the_models_that_are_wanted() -> None:
