@@ -109,7 +109,7 @@ async def test_names_may_be_of_any_alphabet_where_no_locale_is_set(place: Place)
     file = place.put("/moltbot.yaml", json.dumps(config, ensure_ascii=False))
     with place.serving("--config", file) as gateway:
         assert [model["id"] for model in (await gateway.get("/v1/models")).json["data"]] == [*names, "auto"]
-        assert f"serves {', '.join(names)}\n" in gateway.said()
+        assert f"serves {', '.join(names)}, auto\n" in gateway.said()
 
 
 def test_a_path_that_is_no_text_is_told(place: Place) -> None:
