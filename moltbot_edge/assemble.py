@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from moltbot_edge.config.catalog import catalog_of, engines_of
-from moltbot_edge.config.schema import MIB, Config, Limits
+from moltbot_edge.config.schema import MIB, Config, Limits, Router
+from moltbot_edge.core.budget import Terms
 from moltbot_edge.core.catalog import Catalog, Upstream
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.routing import Policy
 from moltbot_edge.dialects.paths import PATHS
+from moltbot_edge.gateway.allowance import Allowance
 from moltbot_edge.gateway.attempt import Attempts, ExchangeLimits
 from moltbot_edge.gateway.dialects import Dialects
 from moltbot_edge.gateway.directory import Directory, Find
@@ -30,6 +32,8 @@ from moltbot_edge.gateway.exchange import Exchange
 from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.keeping import Keeping
 from moltbot_edge.gateway.plan import Planner
+from moltbot_edge.gateway.rounds import Rounds
+from moltbot_edge.gateway.standings import Standings
 from moltbot_edge.gateway.state import state
 from moltbot_edge.gateway.watch import Watch
 from moltbot_edge.kernel.registry import Registry
@@ -52,6 +56,8 @@ from moltbot_edge.upstream.health import Probes
 from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import WireLimits
 
+RETRIES_SAVED = 512  # twice `limits.connections`: all requests of a box that dies, and of another
+HEDGES_SAVED = 5  # a hundred requests' worth: more at once would say that everything is late
 GRACE_S = 25  # for replies under way when told to stop; systemd gives 90 s, Docker 10 s and then kills
 
 if TYPE_CHECKING:
@@ -163,30 +169,33 @@ def assemble(
         translated_bytes=config.limits.translated_bytes,
     )
     directory = Directory(catalog, _finder(upstreams), nearby, config.router.policy)
+    planner = Planner(
+        _policies(config, catalog, registry),
+        standings,
+        experience,
+        metrics,
+        now=time.monotonic,
+        chance=random.random,
+        guarded=_guarded(catalog),
+    )
+    attempts = Attempts(
+        dialects,
+        upstreams,
+        engines,
+        standings,
+        experience,
+        metrics,
+        exchange_limits,
+        now=time.monotonic,
+        clock=time.time,
+        new_id=lambda: secrets.token_hex(12),
+        rendering=rendering,
+    )
     exchange = Exchange(
         directory,
         dialects,
-        Planner(
-            _policies(config, catalog, registry),
-            standings,
-            experience,
-            metrics,
-            now=time.monotonic,
-            chance=random.random,
-        ),
-        Attempts(
-            dialects,
-            upstreams,
-            engines,
-            standings,
-            experience,
-            metrics,
-            exchange_limits,
-            now=time.monotonic,
-            clock=time.time,
-            new_id=lambda: secrets.token_hex(12),
-            rendering=rendering,
-        ),
+        planner,
+        _rounds(config.router, planner, attempts, standings, metrics),
         experience,
         metrics,
         ticker,
@@ -240,6 +249,33 @@ def assemble(
     settings = ConnectionSettings(ticker, buffer, buffer[:FIRST_READ_BYTES], limits.head_s, limits.callers, openai)
     listener = Listener(app, callers, functools.partial(Connection, settings, app, callers), lifespan, GRACE_S)
     return Gateway(config, catalog, stores, listener, on_started)
+
+
+def _guarded(catalog: Catalog) -> Mapping[str, int]:
+    if not any(one.private for route in catalog.routes.values() for one in route.deployments):
+        return {}
+    from moltbot_edge.gateway.home import guarded
+
+    return guarded(catalog.routes)
+
+
+def _rounds(router: Router, planner: Planner, attempts: Attempts, standings: Standings, metrics: Metrics) -> Rounds:
+    hedging = None
+    if router.hedge is not None:
+        from moltbot_edge.gateway.hedging import Hedging
+
+        extra = Allowance(Terms(router.hedge.share, 0.0, HEDGES_SAVED), time.monotonic)
+        hedging = Hedging(router.hedge.after_s, extra, attempts, standings, metrics, time.monotonic)
+    return Rounds(
+        planner,
+        attempts,
+        Allowance(Terms(router.retry_share, router.retries_per_s, RETRIES_SAVED), time.monotonic),
+        hedging,
+        metrics,
+        patience_s=router.retry_for_s,
+        now=time.monotonic,
+        chance=random.random,
+    )
 
 
 def _management(auth: Auth, experience: Experience, router: Callable[[], object], dialect: Dialect) -> Asgi:

@@ -37,7 +37,8 @@ def catalog_of(config: Config, found: Mapping[str, Path], stores: Sequence[Path]
     for name, alias in config.aliases.items():
         wanted = alias if isinstance(alias, Alias) else Alias(models=[alias])
         several = [one for model in wanted.models for one in routes[model].deployments]
-        routes[name] = _route(config, name, tuple(several), wanted.policy or config.router.policy)
+        route = _route(config, name, tuple(several), wanted.policy or config.router.policy)
+        routes[name] = msgspec.structs.replace(route, leave_lan=wanted.leave_lan)
     if AUTO not in routes and (
         every := [one for name in deployments if WILD not in name for one in routes[name].deployments]
     ):

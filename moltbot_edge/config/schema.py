@@ -106,6 +106,21 @@ class Alias(Section, frozen=True):
     models: Annotated[list[str], Meta(min_length=1, description="names of model_registry")]
     policy: Annotated[str, Meta(description="what puts the models in order; router.policy when left out")] | None = None
     options: Annotated[dict[str, Any], Meta(description="the policy's own fields")] = field(default_factory=dict)
+    leave_lan: Annotated[
+        bool,
+        Meta(description="what is meant for a private model may go to another off the LAN, when it fails or is late"),
+    ] = False
+
+
+class Hedge(Section, frozen=True):
+    """A second machine is asked when the first is late."""
+
+    after_s: Annotated[
+        Seconds,
+        Meta(description="a first token predicted later is not waited for where another machine's comes sooner"),
+    ] = 2.0
+    # Dean and Barroso, "The Tail at Scale": a few percent more requests take most of the tail away.
+    share: Annotated[float, Meta(gt=0, le=1, description="extra requests at most, of all")] = 0.05
 
 
 class Router(Section, frozen=True):
@@ -129,6 +144,21 @@ class Router(Section, frozen=True):
     probe_silent_s: (
         Annotated[Seconds, Meta(description="a machine that answered nobody for so long is asked whether it is there")]
         | None
+    ) = None
+    # As Finagle's budget: enough for a box that dies under load, too little for a storm when all are down.
+    retry_share: Annotated[
+        float, Meta(ge=0, le=1, description="requests asked again after a failure, at most, of all requests")
+    ] = 0.2
+    retries_per_s: Annotated[float, Meta(ge=0, description="and so many a second, however few requests there are")] = (
+        10.0
+    )
+    retry_for_s: Annotated[
+        float,
+        Meta(ge=0, description="from a request's beginning, the same machine is asked again: it may just restart"),
+    ] = 2.0
+    # Off until somebody wishes it: an extra request costs a cloud's money, or a board's whole attention.
+    hedge: (
+        Annotated[Hedge, Meta(description="a second machine is asked when the first is late; never without")] | None
     ) = None
     experience: (
         Annotated[PathText, Meta(description="file where policies that learn keep their counts; none: until the end")]

@@ -74,7 +74,7 @@ class Route(msgspec.Struct, frozen=True):
     """*policy* is a name in the registry; *attempts* counts the first.
 
     *fallbacks* are names to be asked for once every deployment has failed, *context_fallbacks* where the prompt is
-    longer than any of them takes.
+    longer than any of them takes. *leave_lan* lets what is meant for a private deployment go to another off the LAN.
     """
 
     alias: str
@@ -83,6 +83,7 @@ class Route(msgspec.Struct, frozen=True):
     attempts: int
     fallbacks: tuple[str, ...] = ()
     context_fallbacks: tuple[str, ...] = ()
+    leave_lan: bool = False
 
 
 class Catalog(msgspec.Struct, frozen=True):

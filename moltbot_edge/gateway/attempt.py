@@ -49,6 +49,8 @@ if TYPE_CHECKING:  # imported when the first caller speaks another dialect than 
 
 CHAT = "/chat/completions"
 PROMPTED = (CHAT, "/completions")  # what an engine answers out of a slot's cache
+UNKNOWN_S = 2.0  # what a reply takes where nobody knows
+SOONEST_S, LATEST_S = 1.0, 300.0  # after which a caller is told to come back
 SILENT = (Unreachable, ClosedUnanswered, UpstreamTimeout, EngineFailed)  # where no byte has come before
 
 
@@ -130,6 +132,16 @@ class Attempts:
         """Whether a request can be sent there at once. An engine of this board has a line of its own."""
         upstream = deployment.upstream
         return upstream.model_file is not None or self._upstreams.room(upstream)
+
+    def wait_s(self, deployments: Sequence[Deployment]) -> float:
+        """Until one of them will have room, as far as is known: when a caller may come back."""
+        waits_s = []
+        for one in deployments:
+            speed = self._standings.of(one.name).speed
+            waiting, at_once = self._upstreams.ahead(one.upstream)
+            one_s = speed.reading.base + speed.reply_s if speed.known else UNKNOWN_S
+            waits_s.append((waiting + 1) * one_s / at_once)
+        return min(max(min(waits_s, default=UNKNOWN_S), SOONEST_S), LATEST_S)
 
     async def place(self, deployments: Sequence[Deployment]) -> tuple[Deployment, Place]:
         """Where none of *deployments* has room: wait for the first that has. Raises `Overloaded`."""

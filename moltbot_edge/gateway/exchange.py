@@ -1,4 +1,4 @@
-"""One exchange: a request goes to one candidate after another until one answers. Reads as the request runs."""
+"""One exchange: from the model's name to the end of the reply. Reads as the request runs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 from moltbot_edge.core import prefixes
 from moltbot_edge.core.errors import GatewayError
-from moltbot_edge.gateway.attempt import Asked, Attempts, ExchangeLimits
+from moltbot_edge.gateway.attempt import Asked, ExchangeLimits
 from moltbot_edge.gateway.caller import Caller, Request
 from moltbot_edge.gateway.dialects import Dialects
 from moltbot_edge.gateway.directory import Directory
 from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.output import Output
 from moltbot_edge.gateway.plan import Planner
+from moltbot_edge.gateway.rounds import Rounds
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.upstream.ticker import Ticker
 
@@ -25,7 +26,7 @@ class Exchange:
         directory: Directory,
         dialects: Dialects,
         planner: Planner,
-        attempts: Attempts,
+        rounds: Rounds,
         experience: Experience,
         metrics: Metrics,
         ticker: Ticker,
@@ -35,7 +36,7 @@ class Exchange:
         self._directory = directory
         self._dialects = dialects
         self._planner = planner
-        self._attempts = attempts
+        self._rounds = rounds
         self._experience = experience
         self._metrics = metrics
         self._ticker = ticker
@@ -66,17 +67,7 @@ class Exchange:
             plan = self._planner.plan(route, request, marks)
             lesson = None if plan.cohort is None else self._experience.opened(request, route, plan.cohort)
             asked = Asked(request, route, plan, marks, lesson)
-            order = plan.order[: route.attempts]
-            for position, deployment in enumerate(order, 1):
-                if plan.why is not None:
-                    why = plan.why if position == 1 else "next"
-                    self._metrics.decisions.cell(alias, route.policy, why).add()
-                try:
-                    await self._attempts.ask(asked, deployment, output)
-                    break
-                except GatewayError as error:
-                    if output.answering or not error.retryable or position == len(order):
-                        raise
+            await self._rounds.ask(asked, output, began)
         except GatewayError as error:
             output.fail(error)
             if alias not in self._directory.catalog.routes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
@@ -32,7 +33,8 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Planner:
-    """*policies* are by alias, *now* is `time.monotonic`, *chance* gives a number in [0, 1)."""
+    """*policies* are by alias. *guarded* are the aliases that stay at home, with their number of private deployments
+    (`gateway.home`). *now* is `time.monotonic`, *chance* gives a number in [0, 1)."""
 
     def __init__(
         self,
@@ -42,7 +44,9 @@ class Planner:
         metrics: Metrics,
         now: Callable[[], float],
         chance: Callable[[], float],
+        guarded: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
+        self._guarded = guarded
         self._policies = policies
         self._standings = standings
         self._experience = experience
@@ -52,7 +56,8 @@ class Planner:
         self._turns = dict.fromkeys(policies, 0)
 
     def plan(self, route: Route, request: Request, marks: Sequence[int]) -> Plan:
-        if len(route.deployments) == 1:
+        private = self._guarded.get(route.alias, 0) if self._guarded else 0
+        if len(route.deployments) == 1 and not private:
             return Plan(route.deployments)
         turn = self._turns[route.alias]
         self._turns[route.alias] = turn + 1
@@ -70,6 +75,11 @@ class Planner:
             self._experience.tallies(route.alias),
         )
         ready = routing.eligible(candidates, query)
+        if private and sum(one.deployment.private for one in ready) < private:
+            from moltbot_edge.gateway.home import at_home  # seldom needed, here and below
+
+            candidates = at_home(candidates)
+            ready = routing.eligible(candidates, query)
         self._metrics.candidates.cell(route.alias).set(len(ready))
         try:
             said = self._policies[route.alias](ready, query)
@@ -77,6 +87,8 @@ class Planner:
             order = [candidate.deployment for candidate in choice.order]
             if order and len(ready) < len(candidates):
                 order += routing.last_resorts(candidates, order, query)
+            if private:
+                order = _after_private(order)
             plan = Plan(
                 order,
                 _printable(choice.reason),
@@ -86,10 +98,18 @@ class Planner:
         except Exception:  # a plug-in's fault must not cost an answer: its log says so, and the order stays as it was
             log.exception("the policy %r failed for %r", route.policy, route.alias)
             order = [candidate.deployment for candidate in ready]
+            if private:
+                order = _after_private(order)
             return Plan(order, b"the policy failed", None, "unordered")
         if not plan.order:
             raise Overloaded(f"the policy {route.policy!r} leaves no deployment of {route.alias!r} to ask")
         return plan
+
+
+def _after_private(order: Sequence[Deployment]) -> list[Deployment]:
+    from moltbot_edge.gateway.home import after_private
+
+    return after_private(order)
 
 
 def _printable(text: str) -> bytes:

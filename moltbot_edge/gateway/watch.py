@@ -75,7 +75,12 @@ class Watch:
         """Some deployment is left out from now on, or its trial has failed."""
         self._metrics.ejections.cell(deployment.name, why).add()
         place = _place(deployment.upstream)
-        if why is not Out.ASKED and place in self._deployments and place not in self._tasks:
+        if why is Out.ASKED or deployment.upstream.model_file is not None:
+            return
+        self._deployments.setdefault(place, {})[deployment.name] = (
+            deployment  # one that was found since, or known better
+        )
+        if place not in self._tasks:
             self._tasks[place] = asyncio.get_running_loop().create_task(self._until_it_answers(place))
 
     async def _until_it_answers(self, place: Place) -> None:

@@ -93,8 +93,8 @@ class Metrics:
         self.decisions = counter(
             "moltbot_decisions_total",
             "Requests sent to one of several deployments, by the route's policy and the reason: policy (its first"
-            " choice), next (the one before failed), left (no other could be asked), unordered (the policy failed), room"
-            " (those before were full), hedge (the one before is late).",
+            " choice), next (the one before failed), left (no other could be asked), unordered (the policy failed),"
+            " room (those before were full), hedge (the one before is late).",
             *("model", "policy", "reason"),
         )
         self.first_token_predicted_ratio = histogram(

@@ -80,6 +80,11 @@ class Upstreams:
         pool = self._pools.get((upstream.name, upstream.scheme, upstream.ca_file))
         return pool is None or pool.room
 
+    def ahead(self, upstream: Upstream) -> tuple[int, int]:
+        """How many wait for it, and how many it takes at once."""
+        pool = self._pools.get((upstream.name, upstream.scheme, upstream.ca_file))
+        return (0, self._limits.connections) if pool is None else (len(pool.line), pool.limit)
+
     async def in_line(self, upstreams: Sequence[Upstream]) -> tuple[int, Place]:
         """Which of *upstreams* has room first, and the place there. Raises `Overloaded`."""
         pools = [

@@ -243,7 +243,7 @@ async def in_line(pools: Sequence[Pool]) -> Place:
     queue_s = pools[0].limits.queue_s
     lines = [pool.line for pool in dict.fromkeys(pools) if len(pool.line) < pool.limits.queue]
     if not lines:
-        raise Overloaded(f"{name} is busy and {len(pools[0].line)} requests wait for it", retry_after_s=2)
+        raise Overloaded(f"{name} is busy and {len(pools[0].line)} requests wait for it")
     waiter: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
     for line in lines:
         line.append(waiter)
@@ -254,7 +254,7 @@ async def in_line(pools: Sequence[Pool]) -> Place:
         if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             waiter.result().give_back()  # it was given just as we left
         if isinstance(error, TimeoutError):
-            raise Overloaded(f"{name} was busy for {queue_s:g} s", retry_after_s=2) from error
+            raise Overloaded(f"{name} was busy for {queue_s:g} s") from error
         raise
     finally:
         for line in lines:

@@ -12,6 +12,7 @@ from raw_caller import QUESTION, Cut, request
 from scripted_upstream import (
     STREAM_HEAD,
     Script,
+    Visit,
     answers,
     chunk,
     completion,
@@ -183,18 +184,43 @@ async def test_a_full_upstream_is_passed_over() -> None:
     async with (
         upstream(hangs()) as busy,
         upstream(says()) as good,
-        serving(config(busy, good, connections=1, queue=1)) as gateway,
+        serving(config(busy, good, connections=1)) as gateway,
         gateway.caller() as first,
-        gateway.caller() as second,
     ):
         await first.send(request())
         await busy.was_asked()
-        assert (await gateway.ask()).status == 200  # in turn: this one is the other's
-        await second.send(request())
-        await gateway.until(lambda metrics: metrics["moltbot_upstream_waiting", f"127.0.0.1:{busy.port}"] == 1)
-        assert (await gateway.ask()).status == 200
-        assert (await gateway.ask()).status == 200  # its turn, but no room: passed over
+        for _ in range(4):  # every second one is its turn, and it has no room
+            assert (await gateway.ask()).status == 200
         assert len(busy.asked) == 1
+        metrics = await gateway.metrics()
+        assert metrics["moltbot_decisions_total", "chat", "round-robin", "room"] == 2
+
+
+async def test_who_waits_for_a_full_upstream_goes_to_another_that_is_free_sooner() -> None:
+    ends = asyncio.Event()
+
+    async def later(visit: Visit) -> None:
+        await ends.wait()
+        await says("later")(visit)
+
+    async with (
+        upstream(hangs()) as busy,
+        upstream(later, says("served")) as other,
+        serving(config(busy, other, connections=1)) as gateway,
+        gateway.caller() as first,
+        gateway.caller() as second,
+        gateway.caller() as third,
+    ):
+        await first.send(request())
+        await busy.was_asked()
+        await second.send(request())
+        await other.was_asked()
+        await third.send(request())
+        await gateway.until(lambda metrics: metrics["moltbot_upstream_waiting", f"127.0.0.1:{busy.port}"] == 1)
+        ends.set()
+        assert (await third.reply()).body == completion("served")
+        assert len(busy.asked) == 1
+        assert (await second.reply()).body == completion("later")
 
 
 async def test_a_full_upstream_alone_is_a_503_with_a_time_to_come_back() -> None:
