@@ -167,6 +167,13 @@ class Dialect(Protocol):
         """Raises `InvalidRequest` that names the field at fault. Called for every request."""
         return read_head(body)
 
+    def foreign(self, body: bytes | bytearray, model: str) -> bool:
+        """Whether *body* brings what an upstream would refuse as another one's: it then is translated all the same.
+
+        *model* is the upstream's own. Called for every request.
+        """
+        return False
+
     @abstractmethod
     def credentials(self, api_key: str) -> tuple[str, str]:
         """The header that carries an upstream's key."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from moltbot_edge.api import ChatCodec, Dialect, GatewayError, Operation, Prompt, ReplyObserver, ReplyReader, dialect
-from moltbot_edge.dialects import anthropic_errors, anthropic_prompt
+from moltbot_edge.dialects import anthropic_errors, anthropic_prompt, anthropic_seal
 from moltbot_edge.dialects.anthropic_usage import StreamReader, WholeReader
 from moltbot_edge.dialects.paths import PATHS
 
@@ -27,6 +27,10 @@ class AnthropicMessages(Dialect):
         "/v1/messages/count_tokens": Operation.COUNT,
     }
     needed: Mapping[str, str] = {"anthropic-version": "2023-06-01"}  # what is translated here is of this one
+
+    def foreign(self, body: bytes | bytearray, model: str) -> bool:
+        # A conversation that another model has had a turn in. Who else speaks this dialect asks for no signature.
+        return "claude" in model and anthropic_seal.foreign(body)
 
     def credentials(self, api_key: str) -> tuple[str, str]:
         return "x-api-key", api_key

@@ -169,8 +169,9 @@ class Attempts:
         began = self._now()
         request, lesson = asked.request, asked.lesson
         translation = None
-        if deployment.upstream.dialect != request.dialect.name:
-            if request.dialect.operations[request.path] is Operation.COUNT:
+        dialect = request.dialect
+        if deployment.upstream.dialect != dialect.name or dialect.foreign(request.body, deployment.model):
+            if dialect.operations[request.path] is Operation.COUNT:
                 await self._count(asked, deployment, output, contender)
                 return
             translation = self._translation(asked, deployment, began)
