@@ -3,7 +3,8 @@
 errors      the one tree of what can go wrong, with status and type as data
 head        what a request says before its messages: model, stream, session
 events      usage and timings, folded from a reply's bytes
-sse         server-sent events, cut anywhere
+sse         server-sent events, cut anywhere; ndjson, lines
+multipart   a form's model, read and replaced
 catalog     alias -> deployments
 scoreboard  outcomes folded into what is known of a deployment
 routing     who may answer, and the policy's seam

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -161,6 +161,7 @@ class Dialect(Protocol):
     paths: Mapping[str, str]
     operations: Mapping[str, Operation] = {}
     stream_type: str = EVENT_STREAM  # or `NDJSON`: a line is an event
+    any_kind: Collection[str] = ()  # the paths whose whole replies need not be JSON
     needed: Mapping[str, str] = {}
 
     def head(self, path: str, content_type: bytes, body: bytes | bytearray) -> Head:

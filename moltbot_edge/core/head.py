@@ -21,7 +21,8 @@ Body = bytes | bytearray | memoryview  # a piece of one on its way out
 class Head(msgspec.Struct, frozen=True):
     """*fallbacks* are models to ask when *model* fails, in order. *ours*: the body has fields that are for us alone.
 
-    *progress*: who streams wants to see how far it has come while it waits.
+    *progress*: who streams wants to see how far it has come while it waits. *form*: it is no JSON, but comes in parts
+    (`core.multipart`).
     """
 
     model: str
@@ -30,6 +31,7 @@ class Head(msgspec.Struct, frozen=True):
     fallbacks: tuple[str, ...] = ()
     ours: bool = False
     progress: bool = False
+    form: bool = False
 
 
 LISTED = "GET /v1/models lists what there is"

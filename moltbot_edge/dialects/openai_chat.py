@@ -15,6 +15,7 @@ from moltbot_edge.api import (
     Dialect,
     EmbedCodec,
     GatewayError,
+    Head,
     Operation,
     Progress,
     Prompt,
@@ -23,6 +24,7 @@ from moltbot_edge.api import (
     Timings,
     Usage,
     dialect,
+    read_head,
 )
 from moltbot_edge.core import sse
 from moltbot_edge.dialects import openai_prompt, openai_reply
@@ -124,6 +126,11 @@ def _last_object(piece: bytes, key: str) -> object | None:
     return found
 
 
+# What comes with a file comes in parts; pictures may come in JSON, too.
+FORMS = frozenset({"/v1/audio/transcriptions", "/v1/audio/translations", "/v1/images/edits"})
+SOUNDS_OR_TEXT = frozenset({"/v1/audio/speech", "/v1/audio/transcriptions", "/v1/audio/translations"})
+
+
 @dialect("openai-chat")
 class OpenAIChat(Dialect):
     name = "openai-chat"
@@ -132,6 +139,14 @@ class OpenAIChat(Dialect):
         "/v1/chat/completions": Operation.CHAT,
         "/v1/embeddings": Operation.EMBED,
     }
+    any_kind = SOUNDS_OR_TEXT
+
+    def head(self, path: str, content_type: bytes, body: bytes | bytearray) -> Head:
+        if path in FORMS and not body.startswith(b"{"):
+            from moltbot_edge.core.multipart import read_form
+
+            return read_form(content_type, body)
+        return read_head(body)
 
     def credentials(self, api_key: str) -> tuple[str, str]:
         return "Authorization", f"Bearer {api_key}"

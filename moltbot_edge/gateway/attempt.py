@@ -248,7 +248,7 @@ class Attempts:
             return
         body: Sequence[Body] = [attempt.body]
         if translation is None:
-            body = with_model(attempt.body, deployment.model, request.head)
+            body = _for_model(deployment.model, request, attempt.body)
         attempt.body = b""  # in memory only as long as it is on its way
         at = None
         if lease is not None:
@@ -257,7 +257,7 @@ class Attempts:
                 body = with_slot(body, lease.slot)
             if attempt.hear is not unheard and path in PROMPTED:
                 body = asking(body)
-        pool, pieces = self._upstreams.request(deployment, at, path, request.forwarded, body)
+        pool, pieces = self._upstreams.request(deployment, at, path, request.forwarded, body, request.form)
         del body
         reply = opened = await pool.send(pieces, attempt.place)
         del pieces
@@ -292,6 +292,7 @@ class Attempts:
                 lambda: self._answers(attempt),
                 hold_bytes=limits.reply_hold_bytes,
                 event_bytes=limits.event_bytes,
+                any_kind=request.path in request.dialect.any_kind,
             )
         finally:
             opened.close()
@@ -394,6 +395,14 @@ class Attempts:
             cells.input.add(usage.input_tokens)
             cells.output.add(usage.output_tokens)
             cells.cached.add(usage.cached_tokens)
+
+
+def _for_model(model: str, request: Request, body: bytes | bytearray) -> list[Body]:
+    if not request.form:
+        return with_model(body, model, request.head)
+    from moltbot_edge.core import multipart  # files are seldom sent
+
+    return multipart.with_model(request.form, body, model, request.head.model)
 
 
 class _Cells(msgspec.Struct, frozen=True):

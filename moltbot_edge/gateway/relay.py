@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 
-from moltbot_edge.core import sse
-from moltbot_edge.core.dialect import ReplyReader
+from moltbot_edge.core import ndjson, sse
+from moltbot_edge.core.dialect import NDJSON, ReplyReader
 from moltbot_edge.core.errors import InvalidReply, TruncatedReply
 from moltbot_edge.gateway.output import Output
 from moltbot_edge.upstream.wire import Reply
@@ -28,6 +28,7 @@ SAID_BY_OUTPUT = NOT_PASSED | {b"content-type", b"cache-control", b"x-accel-buff
 
 # What stands in a reply in place of an answer although the status says 200: some servers send the head too early.
 AN_ERROR = re.compile(rb'(?:data: ?)?\{\s*"error"\s*:\s*["{]|event: error\b|error: ')
+STREAMS = (b"text/event-stream", NDJSON.encode())
 OPEN, SHUT = frozenset({b"{", b"["}), frozenset({b"}", b"]"})
 SHOWN_BYTES = 200
 
@@ -36,7 +37,7 @@ Headers = list[tuple[bytes, bytes]]
 
 def is_stream(reply: Reply) -> bool:
     """What it is, whatever was asked for."""
-    return (reply.header(b"content-type") or b"").startswith(b"text/event-stream")
+    return (reply.header(b"content-type") or b"").startswith(STREAMS)
 
 
 def relay(
@@ -48,11 +49,13 @@ def relay(
     *,
     hold_bytes: int,
     event_bytes: int,
+    any_kind: bool = False,
 ) -> Awaitable[None]:
     """Pass *reply* to *output*; *reader*, of a stream or of a whole, sees it go by. *own* are the gateway's headers.
 
     *answers* is called before the first byte of an answer goes out: of a stream at its first event, as some upstreams
     send the head long before it. Where it gives False nothing is written, and whoever says so cancels this.
+    *any_kind*: the reply need not be JSON.
 
     Raises what `Reply.pump` raises, and `InvalidReply` for an event longer than *event_bytes* and for what is no
     answer although its status says so; whether anything reached the caller before that, *output* knows.
@@ -61,7 +64,7 @@ def relay(
         headers = [pair for pair in reply.headers if pair[0] not in SAID_BY_OUTPUT]
         return _events(reply, output, reader, headers + own, answers, event_bytes)
     headers = [pair for pair in reply.headers if pair[0] not in NOT_PASSED]
-    return _whole(reply, output, reader, headers + own, answers, hold_bytes, event_bytes)
+    return _whole(reply, output, reader, headers + own, answers, hold_bytes, event_bytes, any_kind)
 
 
 async def _events(
@@ -72,6 +75,8 @@ async def _events(
     answers: Callable[[], bool],
     event_bytes: int,
 ) -> None:
+    lines = (reply.header(b"content-type") or b"").startswith(STREAMS[1])
+    parted, end = (ndjson.parted, b"\n") if lines else (sse.parted, b"\n\n")
     held = b""  # the beginning of an event
     refused: bytes | None = None
     feed = reader.feed
@@ -92,8 +97,8 @@ async def _events(
 
     def sink(data: bytes) -> bool:
         nonlocal held
-        if held or not data.endswith(b"\n\n"):
-            data, held = sse.parted(held + data)
+        if held or not data.endswith(end):
+            data, held = parted(held + data)
             if not data:
                 return len(held) <= event_bytes
         feed(data)
@@ -123,10 +128,11 @@ async def _whole(
     answers: Callable[[], bool],
     hold_bytes: int,
     event_bytes: int,
+    any_kind: bool,
 ) -> None:
     body = reply.whole()
     if body is not None:
-        _check(reply, body)
+        _check(reply, body, any_kind)
         reader.feed(body)
         reader.end()
         if answers():
@@ -159,7 +165,7 @@ async def _whole(
         await output.drained()
     body = b"" if answering else b"".join(held)
     if not answering:
-        _check(reply, body)
+        _check(reply, body, any_kind)
     reader.end()
     if answering:
         output.finish()
@@ -167,8 +173,12 @@ async def _whole(
         output.whole(reply.status, headers, body)
 
 
-def _check(reply: Reply, body: bytes) -> None:
-    """Every reply of the paths that are relayed is JSON; a captive portal's is not, nor one that was cut."""
+def _check(reply: Reply, body: bytes, any_kind: bool) -> None:
+    """Nearly every reply is JSON; a captive portal's is not, nor one that was cut."""
+    if any_kind and b"json" not in (reply.header(b"content-type") or b""):
+        if (reply.header(b"content-type") or b"").startswith(b"text/html"):
+            raise InvalidReply(f"{reply.upstream} answered {reply.status} with a page: {_shown(body)}")
+        return
     if not (body[:1] in OPEN and body[-1:] in SHUT):
         stripped = body.strip()
         if not (stripped[:1] in OPEN and stripped[-1:] in SHUT):

@@ -66,7 +66,7 @@ class ChatEndpoint:
             held.give()
             self._metrics.callers_gone.cell("body").add()
             raise
-        form = content_type if content_type.startswith(b"multipart/") else b""
+        form = content_type if head.form else b""
         request = Request(dialect, path, head, body, forwarded, held.give, holder.name, form)
         del body  # the request's alone, so that dropping it frees it
         await self._exchange.answer(request, call)

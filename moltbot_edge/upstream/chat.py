@@ -26,6 +26,7 @@ from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import Address, Reply, WireLimits
 
 REFUSAL_BYTES = 64 * 1024  # what is kept of an upstream's error
+JSON_BODY = b"Content-Type: application/json\r\n"
 JOINED_BYTES = 32 * 1024  # up to this a request leaves as one buffer: a copy is cheaper than a second one
 
 _SECONDS = re.compile(rb"\d{1,9}")  # more are no time to come back
@@ -55,11 +56,18 @@ class Upstreams:
         self._needed: dict[str, Mapping[str, str]] = {}  # by deployment, where its dialect needs any
 
     def request(
-        self, deployment: Deployment, engine_at: Address | None, path: str, forwarded: bytes, body: Sequence[Body]
+        self,
+        deployment: Deployment,
+        engine_at: Address | None,
+        path: str,
+        forwarded: bytes,
+        body: Sequence[Body],
+        form: bytes = b"",
     ) -> tuple[Pool, list[Body]]:
         """What to send to *deployment*, an engine at *engine_at*, and the pool to send it with.
 
-        *path* is below the base URL; *forwarded* are the caller's header lines, each with its CRLF.
+        *path* is below the base URL; *forwarded* are the caller's header lines, each with its CRLF. *form* is the type
+        of a body that is no JSON.
         """
         upstream = deployment.upstream
         pool = self._pools.get((upstream.name, upstream.scheme, upstream.ca_file))
@@ -72,6 +80,8 @@ class Upstreams:
                 line = name.encode()
                 if not forwarded.startswith(line) and b"\n" + line not in forwarded:
                     forwarded += b"%b: %b\r\n" % (line, value.encode())
+        if form:
+            fixed = fixed.replace(JSON_BODY, b"Content-Type: %b\r\n" % form)
         head = b"%b%bContent-Length: %d\r\n\r\n" % (fixed, forwarded, size)
         return pool, [b"".join((head, *body))] if size <= JOINED_BYTES else [head, *body]
 
