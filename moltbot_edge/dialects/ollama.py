@@ -291,7 +291,9 @@ class Ollama(Dialect):
         return StreamObserver() if streamed else WholeObserver()
 
     def error(self, error: GatewayError) -> bytes:
-        return msgspec.json.encode({"error": error.message})
+        """There is one text and no more: so the field's path is in it."""
+        at = f"{error.param}: " if error.param is not None and error.param not in error.message else ""
+        return msgspec.json.encode({"error": at + error.message})
 
     def error_event(self, error: GatewayError) -> bytes:
         # Both official clients raise on a line with `error`.

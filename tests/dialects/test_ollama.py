@@ -161,6 +161,11 @@ def test_every_error_can_be_written(error: GatewayError) -> None:
     assert Ollama().error_event(error) == Ollama().error(error) + b"\n"
 
 
+def test_the_path_of_a_field_is_in_the_text_where_else_would_it_be() -> None:
+    assert json.loads(Ollama().error(InvalidRequest("is none", param="tools[0]"))) == {"error": "tools[0]: is none"}
+    assert json.loads(Ollama().error(InvalidRequest("`think` is none", param="think"))) == {"error": "`think` is none"}
+
+
 def test_a_ping_is_one_line_that_says_nothing() -> None:
     said = json.loads(PING)
     assert PING.endswith(b"}\n")
