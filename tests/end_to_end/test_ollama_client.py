@@ -135,4 +135,4 @@ async def errors(served: ollama.AsyncClient) -> None:
     with pytest.raises(ollama.ResponseError, match="suffix"):
         await served.generate("chat", prompt="def f(", suffix="return 1")
     with pytest.raises(ollama.ResponseError, match="think"):
-        await served.chat("chat", messages=ASKED, think="hard")  # type: ignore[arg-type]
+        await served.chat("chat", messages=ASKED, think="hard")
