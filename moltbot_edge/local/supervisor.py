@@ -1,8 +1,6 @@
-"""All engines of this board. One task owns what is known of them; it decides by `lifecycle` and `placement`.
+"""All engines of this board, as the rest of the gateway sees them: a lease on one, and how they are.
 
-Everybody else sends `news`: a request that wants a model, a child that ended, a timer. Nothing here reads the state of
-an engine in order to change it, except that task; so there is no moment at which two starts of one model can meet, or
-two models are given the same memory. What it decides is carried out beside it, by `attendants`.
+What goes on behind it is in `owner`.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ import logging
 import types
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any
 
 from moltbot_edge.config.schema import Engines
 from moltbot_edge.core.errors import (
@@ -23,47 +21,19 @@ from moltbot_edge.core.errors import (
     Unreachable,
     UpstreamTimeout,
 )
-from moltbot_edge.core.lease import Lease, Phase, Progress, Wish, unheard
-from moltbot_edge.local import placement
-from moltbot_edge.local.account import Account, Change, Evicted, Note, Refused, Room, Waited, too_large
-from moltbot_edge.local.attendants import Attendants, quoted
-from moltbot_edge.local.board import this_machine
-from moltbot_edge.local.health import suspicion
-from moltbot_edge.local.keeping import BEFORE_STOP_S, IDLE_S, Keeper, KeepsNothing
-from moltbot_edge.local.launch import EngineModel, Launcher, Survey
+from moltbot_edge.core.lease import Lease, Wish
+from moltbot_edge.local.account import Account, Change, Note, Room
+from moltbot_edge.local.keeping import BEFORE_STOP_S, Keeper, KeepsNothing
+from moltbot_edge.local.launch import EngineModel, Launcher
 from moltbot_edge.local.leases import Address, EngineLease, Tenant
-from moltbot_edge.local.lifecycle import Effect, Event, State, step
-from moltbot_edge.local.memory import Memory, Share
-from moltbot_edge.local.news import (
-    Arrived,
-    Came,
-    Closing,
-    Left,
-    Measured,
-    News,
-    Rests,
-    Seen,
-    Surveyed,
-    Tick,
-    Told,
-    Unwanted,
-)
-from moltbot_edge.local.placement import Budget, Decision, Running, Stage, Wanted
+from moltbot_edge.local.memory import Memory
+from moltbot_edge.local.news import Came, Closing, Left, Unwanted
+from moltbot_edge.local.owner import Owner
 from moltbot_edge.local.process import KILL_S
-from moltbot_edge.local.profile import HOST, Board
-from moltbot_edge.local.record import Record, Returning
 
 __all__ = ["Account", "Change", "EngineModel", "Supervisor"]
 
-SHOWN_LINES = 12  # of an engine's output, in an error: llama-server says what is wrong some eight lines before its end
 LAST_NEWS_S = 2.0  # from a connection's end to that of the process behind it, with its last words
-MARGIN = 1.05  # what engines take may be so much more than was given before one of them is ended
-RETURN_S = 3.0  # for memory to come back after a process has ended; a GPU's driver takes its time
-SHORT_S = 30.0  # for a machine to have what the budget promised, then 503
-PROGRESS_S = 1.0
-AGAIN_S = 0.2  # between two looks at memory that is to come back
-
-T = TypeVar("T")
 
 
 class Supervisor:
@@ -88,44 +58,33 @@ class Supervisor:
     ) -> None:
         self._engines = engines
         self._log = log
-        self._on_change = on_change
-        self._on_note = on_note
         self._on_read = on_read
         self._keeper = keeper
-        self._memory = memory or Memory()
-        self._inbox: asyncio.Queue[News] = asyncio.Queue()
         launcher = Launcher(engines, environment, log, keeper)
-        self._attendants = Attendants(engines, launcher, keeper, self._memory, log, self._tell)
-        self._records = {name: Record(model) for name, model in models.items()}
-        self._limit_bytes: int | None = None  # not known before `Arrived`
-        self._measuring: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._progress_at = 0.0
-        self._learns_down: bool | None = None  # a Jetson's GPU takes memory that is no process's
+        self._owner = Owner(engines, models, launcher, keeper, memory or Memory(), log, self._begin, on_change, on_note)
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._owner: asyncio.Task[None] | None = None
+        self._owning: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Supervisor:
         await self._group.__aenter__()
-        self._owner = self._group.create_task(self._own())
-        if self._records:
-            self._begin(self._attendants.arrive())
+        self._owning = self._group.create_task(self._owner.own())
+        if self._owner.records:
+            self._begin(self._owner.attendants.arrive())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        assert self._owner is not None
-        self._tell(Closing())
+        assert self._owning is not None
+        self._owner.tell(Closing())
         try:
-            await asyncio.wait({self._owner}, timeout=BEFORE_STOP_S + self._engines.stop_s + 2 * KILL_S)
+            await asyncio.wait({self._owning}, timeout=BEFORE_STOP_S + self._engines.stop_s + 2 * KILL_S)
         finally:
-            if not self._owner.done():
+            if not self._owning.done():
                 self._log.error("engines do not end: %s", self.states())
-                self._owner.cancel()
+                self._owning.cancel()
             for task in self._tasks:
                 task.cancel()
-            if self._timer is not None:
-                self._timer.cancel()
+            self._owner.leave()
             await self._group.__aexit__(None, None, None)
 
     @asynccontextmanager
@@ -136,13 +95,9 @@ class Supervisor:
         Inside, an upstream's error becomes the engine's where that has ended. Who is cancelled leaves alone; a start
         that has begun goes on. A name that was not given at the beginning is a `KeyError`.
         """
-        self._records[name]
-        self._must_run()
-        tenant = Tenant(name, wish, self._now())
-        self._tell(Came(tenant))
-        try:
-            address = await tenant.granted
-            slot = await self._attendants.slot(name, address, wish)
+        async with self._tenancy(name, wish) as tenant:
+            address = tenant.granted.result()
+            slot = await self._owner.attendants.slot(name, address, wish)
             try:
                 tenant.sent = True
                 yield EngineLease(tenant, address, slot, self._keeper)
@@ -151,32 +106,42 @@ class Supervisor:
             finally:
                 if not tenant.answered and slot is not None:
                     self._keeper.left(name, slot)
-        finally:
-            if tenant.granted.done() and not tenant.granted.cancelled():
-                tenant.granted.exception()  # heard, though its caller had just left
-            self._tell(Left(tenant))
 
     async def ensure_ready(self, name: str) -> Address:
         """Where the engine of *name* listens now. Nobody holds it: it may be gone at once. Raises as `lease`."""
-        async with self.lease(name, Wish()) as lease:
-            lease.answered(None, None)
-            return lease.address
+        async with self._tenancy(name, Wish()) as tenant:
+            return tenant.granted.result()
+
+    @asynccontextmanager
+    async def _tenancy(self, name: str, wish: Wish) -> AsyncIterator[Tenant]:
+        """Entered once it is granted."""
+        self._owner.records[name]
+        self._must_run()
+        tenant = Tenant(name, wish, asyncio.get_running_loop().time())
+        self._owner.tell(Came(tenant))
+        try:
+            await tenant.granted
+            yield tenant
+        finally:
+            if tenant.granted.done() and not tenant.granted.cancelled():
+                tenant.granted.exception()  # heard, though its caller had just left
+            self._owner.tell(Left(tenant))
 
     async def stop(self, name: str) -> None:
         """Let the engine of *name* finish what it does, and end it. A request that comes meanwhile starts it again."""
-        self._records[name]
+        self._owner.records[name]
         self._must_run()
         leaver: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tell(Unwanted(name, leaver))
+        self._owner.tell(Unwanted(name, leaver))
         await leaver
 
     def states(self) -> dict[str, str]:
-        return {name: record.engine.state.value for name, record in self._records.items()}
+        return {name: record.engine.state.value for name, record in self._owner.records.items()}
 
     def account(self) -> Account:
         """What there is to give and who has it: for metrics and those who look. Nothing is decided by it."""
         return Account(
-            self._limit_bytes,
+            self._owner.limit_bytes,
             {
                 name: Room(
                     record.engine.state.value,
@@ -187,7 +152,7 @@ class Supervisor:
                     len(record.leased),
                     record.model.pin,
                 )
-                for name, record in self._records.items()
+                for name, record in self._owner.records.items()
             },
         )
 
@@ -195,7 +160,7 @@ class Supervisor:
         self._on_read(self.account())
 
     def _must_run(self) -> None:
-        if self._owner is None or self._owner.done():
+        if self._owning is None or self._owning.done():
             raise EngineFailed("the engines of this board are not running: the gateway starts or ends")
 
     async def _explained(self, tenant: Tenant, error: GatewayError) -> GatewayError:
@@ -206,414 +171,8 @@ class Supervisor:
                 return EngineFailed(await asyncio.shield(tenant.ended))
         return error
 
-    # The owner: the only task that decides.
-
-    async def _own(self) -> None:
-        closing = False
-        while not closing or any(one.engine.state is not State.STOPPED for one in self._records.values()):
-            several = [await self._inbox.get()]
-            while not self._inbox.empty():
-                several.append(self._inbox.get_nowait())
-            for news in several:
-                if isinstance(news, Closing):
-                    closing = True
-                    for record in self._records.values():
-                        self._step(record, Event.SHUTDOWN)
-                elif closing and isinstance(news, Came | Unwanted):
-                    self._turn_away(news)
-                else:
-                    self._heed(news)
-            if not closing:
-                self._place()
-        while not self._inbox.empty():
-            self._turn_away(self._inbox.get_nowait())
-
-    def _heed(self, news: News) -> None:
-        match news:
-            case Arrived(limit_bytes):
-                self._limit_bytes = limit_bytes
-                self._log.debug("engines may take %d MiB together", limit_bytes >> 20)
-                for record in self._records.values():
-                    if record.model.pin:
-                        self._step(record, Event.WANTED)
-            case Came(tenant):
-                self._came(tenant)
-            case Left(tenant):
-                self._left(tenant)
-            case Unwanted(name, leaver):
-                self._records[name].leavers.append(leaver)
-                self._step(self._records[name], Event.UNWANTED, why="asked")
-            case Surveyed(name, survey):
-                self._records[name].surveying = False
-                self._records[name].survey = survey or Survey.unknown()
-            case Told(name, run):
-                if self._records[name].run == run:
-                    self._told(self._records[name], news)
-            case Seen(name, run, work):
-                record = self._records[name]
-                if record.run == run and record.engine.state in (State.READY, State.DRAINING):
-                    record.suspicion = suspicion(record.suspicion, work, len(record.leased), self._now())
-                    if record.suspicion is not None and record.suspicion.stuck(self._now(), self._engines.stuck_s):
-                        self._condemn(record, "stuck", self._attendants.stuck())
-            case Rests(name, run, idle_since):
-                record = self._records[name]
-                if (record.run, record.idle_since) == (run, idle_since) and not record.leased:
-                    record.resting = self._begin(self._attendants.rest(name, record.port))
-            case Measured(shares):
-                self._measured(shares)
-
-    def _came(self, tenant: Tenant) -> None:
-        record = self._records[tenant.name]
-        if tenant.granted.done():  # it left while this lay in the inbox
-            return
-        record.demand.heard(self._now())
-        record.waiting[tenant] = None
-        self._step(record, Event.WANTED)
-
-    def _left(self, tenant: Tenant) -> None:
-        record = self._records[tenant.name]
-        if tenant in record.waiting:
-            del record.waiting[tenant]
-            gone = (State.STOPPED, State.DRAINING, State.STOPPING)
-            if not record.waiting and not record.model.pin and record.engine.state in gone and record.engine.wanted:
-                self._step(record, Event.UNWANTED)
-            return
-        if tenant not in record.leased:
-            return
-        record.leased.discard(tenant)
-        if tenant.answered:
-            record.told(tenant)
-        if record.engine.state not in (State.READY, State.DRAINING):
-            return
-        if tenant.sent and not tenant.answered and record.suspect is None:
-            watch = self._attendants.watch_suspect(record.name, record.run, record.port)
-            record.suspect = self._begin(watch)
-        if not record.leased:
-            record.idle_since = now = self._now()
-            if record.rest_timer is not None:
-                record.rest_timer.cancel()
-            rests = Rests(record.name, record.run, now)
-            record.rest_timer = asyncio.get_running_loop().call_later(IDLE_S, self._tell, rests)
-            if record.engine.state is State.DRAINING and record.watch is None:
-                self._carry_out(record, Effect.WATCH_SLOTS, Event.UNWANTED, State.DRAINING)
-
-    def _told(self, record: Record, news: Told) -> None:
-        if news.child is not None:
-            record.child, record.port = news.child, news.port
-        if news.survey is not None:
-            record.survey = news.survey
-        record.reason = record.reason or news.reason
-        self._step(record, news.event, why="stuck" if news.event is Event.CONDEMNED else "")
-
-    def _condemn(self, record: Record, why: str, reason: str) -> None:
-        record.reason = record.reason or reason
-        self._log.error("engine %s: %s; it is ended", record.name, reason)
-        self._step(record, Event.CONDEMNED, why=why)
-
-    # One event of one engine, and what follows from it.
-
-    def _step(self, record: Record, event: Event, why: str = "") -> None:
-        before = record.engine
-        record.engine, effects = step(before, event, self._now())
-        self._after(record, before.state, event)
-        if why and before.state is State.READY and record.engine.state is not State.READY:
-            self._on_note(Evicted(record.name, why))
-        for effect in effects:
-            self._carry_out(record, effect, event, before.state)
-
-    def _after(self, record: Record, before: State, event: Event) -> None:
-        state = record.engine.state
-        if event in (Event.EXITED, Event.PORT_TAKEN):
-            self._buried(record)
-        if state is not before:
-            self._progress_at = 0.0  # who waits is told at once
-            if record.watch is not None:
-                record.watch.cancel()
-                record.watch = None
-        if state is State.READY and before is not State.READY:
-            record.loaded(self._now())
-            record.idle_since = self._now()
-        if state in (State.STOPPED, State.FAILED) or event is Event.EXITED:
-            for leaver in record.leavers:
-                _settle(leaver, None)
-            record.leavers.clear()
-        self._say(record, before, event)
-        self._on_change(Change(record.name, event, state))
-
-    def _buried(self, record: Record) -> None:
-        """Its process has gone, and all that it started."""
-        child = record.child
-        if child is None:
-            record.survey = None  # it never ran: what was found of it may be why
-        record.words = child.output.lines(SHOWN_LINES) if child is not None else []
-        for tenant in record.leased:
-            _settle(tenant.ended, f"the engine of model {record.name!r} ended: {record.reason}{quoted(record.words)}")
-        if child is not None:
-            self._keeper.gone(record.name)
-            held = record.share.pss - record.share.mapped
-            record.returning = Returning(held, record.available_before + held * 4 // 5, self._now() + RETURN_S)
-        for task in (record.suspect, record.resting):
-            if task is not None:
-                task.cancel()
-        record.child = record.suspect = record.resting = record.suspicion = None
-        record.share, record.peak_bytes, record.served = Share(), 0, 0
-
-    def _say(self, record: Record, before: State, event: Event) -> None:
-        engine, name = record.engine, record.name
-        if engine.state is before:
-            return
-        if engine.state is State.READY:
-            self._log.info("engine %s: ready after %.1f s", name, self._now() - record.began)
-        elif engine.state is State.FAILED:
-            self._log.error(
-                "engine %s: %s; rests for %.0f s%s",
-                *(name, record.reason, engine.retry_at - self._now(), quoted(record.words)),
-            )
-        elif event is Event.PORT_TAKEN:
-            self._log.warning("engine %s: somebody else took port %d; tries another", name, record.port)
-        else:
-            self._log.info("engine %s: %s", name, engine.state.value)
-
-    def _carry_out(self, record: Record, effect: Effect, event: Event, before: State) -> None:
-        name, attendants = record.name, self._attendants
-        match effect:
-            case Effect.PLACE:  # with all the others, once every news has been heeded
-                if record.survey is None and not record.surveying:
-                    record.surveying = True
-                    self._begin(attendants.survey(record.model))
-            case Effect.SPAWN:
-                record.run += 1
-                record.reason, record.words, record.began = "", [], self._now()
-                record.returning, record.available_before = None, 0
-                taken = {other.port for other in self._records.values() if other.child is not None}
-                self._begin(attendants.live(record.model, record.run, taken))
-            case Effect.WATCH_HEALTH:
-                record.watch = self._begin(attendants.watch_health(name, record.run, record.port))
-            case Effect.WATCH_SLOTS:
-                if not record.leased:
-                    record.watch = self._begin(attendants.watch_slots(name, record.run, record.port))
-            case Effect.STOP:
-                if record.child is not None:
-                    record.available_before = self._memory.available()
-                    keep = before in (State.READY, State.DRAINING) and not record.leased
-                    keep = keep and event is not Event.CONDEMNED
-                    self._begin(attendants.stop(name, record.child, record.port, record.resting, keep))
-            case Effect.REST:
-                rest_s = max(0.0, record.engine.retry_at - self._now())
-                rested = Told(name, record.run, Event.RESTED)
-                asyncio.get_running_loop().call_later(rest_s, self._tell, rested)
-            case Effect.ANSWER:
-                self._grant(record)
-            case Effect.REFUSE:
-                self._refuse(record, self._refusal(record))
-
-    def _grant(self, record: Record) -> None:
-        now = self._now()
-        for tenant in record.waiting:
-            if not tenant.granted.done():
-                tenant.granted.set_result((HOST, record.port))
-                record.leased.add(tenant)
-                self._on_note(Waited(record.name, now - tenant.since))
-        record.waiting.clear()
-
-    def _refuse(self, record: Record, error: GatewayError) -> None:
-        for tenant in record.waiting:
-            if not tenant.granted.done():
-                tenant.granted.set_exception(error)
-        record.waiting.clear()
-
-    def _refusal(self, record: Record) -> GatewayError:
-        name = record.name
-        if record.engine.state is not State.FAILED:
-            return EngineFailed(f"the engine of model {name!r} was stopped before it was ready")
-        pause_s = max(0.0, record.engine.retry_at - self._now())
-        return EngineFailed(
-            f"the engine of model {name!r} is not running: {record.reason}{quoted(record.words)}",
-            retry_after_s=pause_s,
-        )
-
-    def _turn_away(self, news: News) -> None:
-        match news:
-            case Came(tenant) if not tenant.granted.done():
-                tenant.granted.set_exception(EngineFailed("the gateway is ending, and its engines with it"))
-            case Unwanted(_, leaver):
-                _settle(leaver, None)
-            case _:
-                pass
-
-    # Who runs: `placement` says it, of all of them together.
-
-    def _place(self) -> None:
-        if self._limit_bytes is None:
-            return
-        now, records = self._now(), self._records
-        self._look_for_memory(now)
-        wanted = [one for record in records.values() if (one := record.wanted()) is not None]
-        ttl_s = self._engines.ttl_s
-        running = [one for record in records.values() for one in record.running(now, ttl_s)]
-        free = self._free_bytes(running) if wanted else None
-        budget = Budget(self._limit_bytes, self._engines.min_warm_s, self._engines.max_wait_s, free)
-        said = placement.place(wanted, running, budget, now)
-        room_bytes = {one.name: placement.room(running, self._limit_bytes, one.name) for one in wanted}
-        for name in said.refuse:
-            self._turn_down(records[name], too_large(records[name], room_bytes[name], self._limit_bytes), "too-large")
-        for name in said.stop:
-            why = "ttl" if name in said.expired else "room" if wanted else "grown"
-            self._step(records[name], Event.UNWANTED, why=why)
-        for name in said.close:
-            self._step(records[name], Event.UNWANTED, why="turn")
-        for name in said.start:
-            self._step(records[name], Event.ADMITTED)
-        self._turn_down_who_waits_in_vain(wanted, running, said, free, now)
-        self._tell_progress(wanted, now)
-        self._measure()
-        self._wake(said, wanted, now)
-
-    def _free_bytes(self, running: list[Running]) -> int:
-        """What the machine could give now: without what those that load will still take, and what is mapped by all."""
-        coming = sum(
-            max(0, one.bytes - self._records[one.name].share.pss) for one in running if one.stage is Stage.COMING
-        )
-        mapped = sum(record.share.mapped for record in self._records.values())
-        return self._memory.available() - coming - mapped
-
-    def _look_for_memory(self, now: float) -> None:
-        """Forget what has come back, or has had its time."""
-        waited_for = [record for record in self._records.values() if record.returning is not None]
-        available = self._memory.available() if waited_for else 0
-        for record in waited_for:
-            assert record.returning is not None
-            if available >= record.returning.available or now >= record.returning.until:
-                record.returning = None
-
-    def _turn_down(self, record: Record, error: GatewayError, why: str) -> None:
-        for _ in record.waiting:
-            self._on_note(Refused(record.name, why))
-        if record.waiting:
-            self._log.warning("model %s: %s", record.name, error.message)
-        self._refuse(record, error)
-        self._step(record, Event.UNWANTED)
-
-    def _turn_down_who_waits_in_vain(
-        self, wanted: list[Wanted], running: list[Running], said: Decision, free: int | None, now: float
-    ) -> None:
-        """Nothing of ours could go, and the machine has not got what the budget promised."""
-        if free is None or any(not one.pinned for one in running):
-            return
-        for one in wanted:
-            if one.name in said.start or one.name in said.refuse or one.bytes <= free:
-                continue
-            if one.waiting and now - one.since >= SHORT_S:
-                error = EngineFailed(
-                    f"model {one.name!r} needs {one.bytes >> 20} MiB, and this machine has {max(free, 0) >> 20} free:"
-                    " something else has taken the rest",
-                    retry_after_s=SHORT_S,
-                )
-                self._turn_down(self._records[one.name], error, "memory")
-
-    def _wake(self, said: Decision, wanted: list[Wanted], now: float) -> None:
-        """Come again when time will have changed something."""
-        times = [] if said.again_at is None else [said.again_at]
-        if wanted or any(record.returning is not None for record in self._records.values()):
-            times.append(now + AGAIN_S)
-        if self._progress_at > now:
-            times.append(self._progress_at)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if times:
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, min(times) - now), self._tell, Tick())
-
-    # What engines take.
-
-    def _measure(self) -> None:
-        if self._measuring is not None and not self._measuring.done():
-            return
-        children = {
-            name: (record.run, record.child.pid)
-            for name, record in self._records.items()
-            if record.child is not None and record.runs
-        }
-        if children:
-            self._measuring = self._begin(self._attendants.measure(children))
-
-    def _measured(self, shares: Mapping[str, tuple[int, Share]]) -> None:
-        self._measuring = None
-        if self._learns_down is None:
-            self._learns_down = this_machine().board is not Board.JETSON
-        for name, (run, share) in shares.items():
-            record = self._records[name]
-            if record.run == run and record.child is not None and share.pss:
-                record.measured(share, self._learns_down)
-        grown = self._overgrown()
-        if grown is not None and self._limit_bytes is not None:
-            reason = (
-                f"it takes {grown.share.pss >> 20} MiB, and all engines together may take {self._limit_bytes >> 20}"
-                " (`engines.memory_mb`)"
-            )
-            self._condemn(grown, "grown", reason)
-
-    def _overgrown(self) -> Record | None:
-        """Who took what it was not given, where idle engines would not make up for it and too much is taken in all."""
-        taken = [
-            record for record in self._records.values() if record.runs and record.engine.state is not State.STOPPING
-        ]
-        idle = sum(
-            record.share.pss
-            for record in taken
-            if record.engine.state is State.READY and not record.leased and not record.model.pin
-        )
-        total = sum(record.share.pss for record in taken)
-        limit = (self._limit_bytes or 0) * MARGIN
-        if total <= limit or not taken:
-            return None
-        worst = max(taken, key=lambda record: record.share.pss - record.predicted_bytes())
-        if worst.share.pss > limit or total - idle > limit:
-            return worst
-        return None
-
-    # What a caller who asked for it sees while it waits.
-
-    def _tell_progress(self, wanted: list[Wanted], now: float) -> None:
-        listening = any(
-            tenant.wish.on_progress is not unheard for record in self._records.values() for tenant in record.waiting
-        )
-        if not listening or now < self._progress_at:
-            return
-        self._progress_at = now + PROGRESS_S
-        ahead = 0
-        for one in placement.order(wanted, self._engines.max_wait_s, now):
-            for position, tenant in enumerate(self._records[one.name].waiting):
-                tenant.wish.on_progress(Progress(Phase.QUEUED, ahead + position))
-            ahead += one.waiting
-        for record in self._records.values():
-            match record.engine.state:
-                case State.LOADING if record.child is not None and record.weights_bytes:
-                    done = self._memory.read_bytes(record.child.pid) / record.weights_bytes
-                    progress = Progress(Phase.LOADING, done=min(done, 0.99))
-                case State.STARTING | State.LOADING:
-                    progress = Progress(Phase.LOADING)
-                case State.DRAINING | State.STOPPING:
-                    progress = Progress(Phase.QUEUED, ahead)
-                case _:
-                    continue
-            for tenant in record.waiting:
-                tenant.wish.on_progress(progress)
-
-    def _tell(self, news: News) -> None:
-        self._inbox.put_nowait(news)
-
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
-
-
-def _settle(future: asyncio.Future[T], result: T) -> None:
-    if not future.done():
-        future.set_result(result)

@@ -249,7 +249,7 @@ async def test_the_next_start_waits_until_the_memory_is_back(tmp_path: Path) -> 
 async def test_what_the_machine_does_not_get_back_is_told_and_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moltbot_edge.local.supervisor.SHORT_S", 0.3)
+    monkeypatch.setattr("moltbot_edge.local.owner.SHORT_S", 0.3)
     async with board(tmp_path, memory=Machine(50 * MIB)) as engines:
         with pytest.raises(EngineFailed, match="needs 80 MiB, and this machine has 50 free") as caught:
             await engines.supervisor.ensure_ready("a")
@@ -474,7 +474,7 @@ async def test_a_keeper_is_told_of_an_engines_life_in_its_order(tmp_path: Path) 
         await engines.supervisor.ensure_ready("b")
     assert keeper.heard[:6] == ["ready a", "request x", "replied in 3", "request y", "left 3", "request breaks"]
     assert keeper.heard[6:9] == ["stops a True", "gone a", "ready b"]
-    assert keeper.heard[9:] == ["request None", "replied in 3", "stops b True", "gone b"]
+    assert keeper.heard[9:] == ["stops b True", "gone b"]
 
 
 async def test_waiting_is_measured_for_each_request(tmp_path: Path) -> None:
