@@ -17,7 +17,9 @@ from moltbot_edge.core.head import LISTED, MODEL_CHARS, Body, Head
 MOST_PARTS = 256
 PART_HEAD_BYTES = 4 * 1024
 
-_boundary = re.compile(rb'(?i)multipart/form-data\s*;(?:.*;)?\s*boundary=(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))\s*(?:;|$)').match
+_boundary = re.compile(
+    rb'(?i)multipart/form-data\s*;(?:.*;)?\s*boundary=(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))\s*(?:;|$)'
+).match
 _disposition = re.compile(rb"(?im)^content-disposition:[ \t]*form-data((?:[ \t]*;[^\r\n]*)?)$").findall
 _any_disposition = re.compile(rb"(?im)^content-disposition").findall
 _parameter = re.compile(rb';[ \t]*([A-Za-z0-9*_.-]+)=("(?:[^"\\]|\\.)*"|[^\s;"]*)')

@@ -1,4 +1,4 @@
-"""A form's model is read and replaced, and nothing else of it is touched; what two could read in two ways is refused."""
+"""A form's model is read and replaced, and nothing else of it; what two readers could take for two things is refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def replaced(body: bytes, wanted: str = "theirs", kind: bytes = TYPE) -> bytes:
 @given(content=st.binary(max_size=300), before=st.booleans())
 def test_a_clients_form_keeps_its_file_to_the_byte(content: bytes, before: bool) -> None:
     fields: dict[str, str] = {"model": "whisper"} if before else {}
-    files = {"file": ("a \"b\".wav", content, "audio/wav")} | ({} if before else {"model": (None, "whisper")})
+    files = {"file": ('a "b".wav', content, "audio/wav")} | ({} if before else {"model": (None, "whisper")})
     request = httpx.Request("POST", "http://box", data=fields, files=files)
     kind, body = request.headers["content-type"].encode(), request.read()
     head = read_form(kind, body)
@@ -76,7 +76,9 @@ def test_what_is_no_plain_form_is_refused(body: bytes, words: str) -> None:
         read_form(TYPE, body)
 
 
-@pytest.mark.parametrize("kind", [b"", b"application/json", b"multipart/form-data", b"multipart/mixed; boundary=abc", TYPE + b"; boundary=d"])
+@pytest.mark.parametrize(
+    "kind", [b"", b"application/json", b"multipart/form-data", b"multipart/mixed; boundary=abc", TYPE + b"; boundary=d"]
+)
 def test_without_a_boundary_there_is_no_form(kind: bytes) -> None:
     with pytest.raises(InvalidRequest, match="no form"):
         read_form(kind, form(named("model", b"m")))

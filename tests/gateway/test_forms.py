@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any
+
 import httpx
 import pytest
 from harness import Gateway, serving
@@ -22,10 +25,14 @@ def config(box: Upstream, *keys: Key) -> Config:
     return Config(model_registry=[model], keys=list(keys))
 
 
-async def post(gateway: Gateway, path: str = TRANSCRIPTIONS, **fields: str) -> Answer:
+def key(name: str, **fields: Any) -> Key:
+    return Key(name=name, hash=f"sha256:{hashlib.sha256(name.encode()).hexdigest()}", **fields)
+
+
+async def post(gateway: Gateway, secret: str = "", **fields: str) -> Answer:
     form = httpx.Request("POST", "http://gateway", data={"model": "whisper"} | fields, files={"file": ("a.wav", SOUND)})
     async with gateway.caller() as client:
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {form.headers['content-type']}\r\n"
+        head = f"POST {TRANSCRIPTIONS} HTTP/1.1\r\nHost: x\r\nx-api-key: {secret}\r\nContent-Type: {form.headers['content-type']}\r\n"
         await client.send(f"{head}Content-Length: {form.headers['content-length']}\r\n\r\n".encode() + form.read())
         return await client.reply()
 
@@ -82,9 +89,15 @@ async def test_a_transcript_is_streamed() -> None:
 
 
 async def test_a_key_that_may_not_use_a_model_may_not_in_a_form_either() -> None:
-    key = Key(name="kitchen", hash="sha256:" + "0" * 64, models=["other"])
-    async with upstream(answers(200, "{}")) as box, serving(config(box, key)) as gateway:
+    keys = [key("boss", admin=True), key("kitchen", models=["other"])]
+    async with upstream(answers(200, "{}")) as box, serving(config(box, *keys), secret="boss") as gateway:
         assert (await post(gateway)).status == 401
+        assert (await post(gateway, secret="kitchen")).status == 403
+        assert not box.asked
+        assert (await post(gateway, secret="boss")).status == 200
+
+
+async def test_what_is_no_form_is_refused() -> None:
     async with upstream(answers(200, "{}")) as box, serving(config(box)) as gateway:
         answer = await post(gateway, model="unknown")
         assert answer.status == 404
