@@ -53,8 +53,6 @@ from moltbot_edge.core.reply import (
 from moltbot_edge.kernel.registry import BUILTINS
 
 DIALECTS: Final = ("openai-chat", "openai-responses", "anthropic-messages", "ollama")
-    one for one in ("openai-chat", "openai-responses", "anthropic-messages", "ollama") if one in BUILTINS["dialect"]
-)
 CHAT_PATHS: Final = {
     "openai-chat": "/v1/chat/completions",
     "openai-responses": "/v1/responses",
