@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from fake_engine import fake_engine
 from gguf_file import chat_model
@@ -108,4 +109,67 @@ async def test_an_engine_that_died_is_started_again(tmp_path: Path) -> None:
         async with asyncio.timeout(10):
             while (await gateway.ask()).status != 200:  # noqa: ASYNC110  (it rests first)
                 await asyncio.sleep(0.1)
+        failed_as_meant(gateway)
+
+
+# It begins a reply and then does to itself what is told; the file is there once it has done that.
+BREAKS = """
+said = {sign!r}
+with socket.create_server(("127.0.0.1", port)) as listener:
+    while True:
+        caller, _ = listener.accept()
+        if not caller.recv(65536).startswith(b"POST"):
+            caller.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\n[]")
+            caller.close()
+        elif os.path.exists(said):
+            caller.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\n{{}}")
+            caller.close()
+        else:
+            head = b"HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n"
+            event = b'data: {{"choices":[{{"index":0,"delta":{{"content":"hi"}}}}]}}\\n\\n'
+            caller.sendall(head + b"%x\\r\\n%b\\r\\n" % (len(event), event))
+            say("lost a tensor")
+            open(said, "w").close()
+            {then}
+"""
+
+
+async def broken_reply(gateway: Gateway) -> dict[str, Any]:
+    """The error that ends a stream after its first word."""
+    async with gateway.caller() as client:
+        await client.send(request(STREAMED))
+        data = b"".join([piece async for piece in client.pieces(await client.head())])
+    first, error, done = data.split(b"\n\n")[:3]
+    assert b'"hi"' in first
+    assert done == b"data: [DONE]"
+    found: dict[str, Any] = json.loads(error.removeprefix(b"data: "))["error"]
+    return found
+
+
+async def test_an_engine_that_dies_in_mid_reply_says_why_and_comes_back(tmp_path: Path) -> None:
+    does = BREAKS.format(sign=str(tmp_path / "sign"), then="os.abort()")
+    async with serving(settings(tmp_path, does)) as gateway:
+        error = await broken_reply(gateway)
+        assert error["code"] == "engine_failed"
+        assert "killed by SIGABRT" in error["message"]
+        assert error["message"].endswith("lost a tensor")
+        async with asyncio.timeout(10):
+            while (await gateway.ask()).status != 200:  # noqa: ASYNC110  (it rests first)
+                await asyncio.sleep(0.1)
+        failed_as_meant(gateway)
+
+
+async def test_an_engine_that_stops_answering_in_mid_reply_is_started_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moltbot_edge.local.attendants.LISTENS_S", 0.05)
+    monkeypatch.setattr("moltbot_edge.local.attendants.SLOTS_POLL_S", 0.1)
+    monkeypatch.setattr("moltbot_edge.local.health.ASK_S", 0.2)
+    does = BREAKS.format(sign=str(tmp_path / "sign"), then="os.kill(os.getpid(), signal.SIGSTOP)")
+    stops = settings(tmp_path, does, stuck_s=0.5)
+    stops = msgspec.structs.replace(stops, limits=Limits(between_bytes_s=0.5))
+    async with serving(stops) as gateway:
+        assert (await broken_reply(gateway))["code"] == "upstream_timeout"
+        await gateway.until(lambda metrics: metrics.get(("moltbot_engine_evictions_total", "chat", "stuck")) == 1)
+        assert (await gateway.ask()).status == 200
         failed_as_meant(gateway)
