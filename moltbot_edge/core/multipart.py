@@ -97,7 +97,7 @@ def _name(head: bytes) -> bytes:
         raise InvalidRequest("a part of the form has not one `Content-Disposition: form-data`")
     parameters = _parameter.findall(dispositions[0])
     rest = _parameter.sub(b"", dispositions[0]).strip()
-    names = [value.strip(b'"') for key, value in parameters if key.lower() == b"name"]
+    names: list[bytes] = [value.strip(b'"') for key, value in parameters if key.lower() == b"name"]
     if len(names) != 1 or rest or b"\\" in names[0] or any(key.lower() == b"name*" for key, _ in parameters):
         raise InvalidRequest("a part of the form has not one plain name")
     return names[0]

@@ -1,4 +1,4 @@
-"""A form's model is read and replaced, and nothing else of it; what two readers could take for two things is refused."""
+"""A form's model is read and replaced, and nothing else of it; what may be read in two ways is refused."""
 
 from __future__ import annotations
 

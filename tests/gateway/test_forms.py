@@ -32,8 +32,9 @@ def key(name: str, **fields: Any) -> Key:
 async def post(gateway: Gateway, secret: str = "", **fields: str) -> Answer:
     form = httpx.Request("POST", "http://gateway", data={"model": "whisper"} | fields, files={"file": ("a.wav", SOUND)})
     async with gateway.caller() as client:
-        head = f"POST {TRANSCRIPTIONS} HTTP/1.1\r\nHost: x\r\nx-api-key: {secret}\r\nContent-Type: {form.headers['content-type']}\r\n"
-        await client.send(f"{head}Content-Length: {form.headers['content-length']}\r\n\r\n".encode() + form.read())
+        head = [f"POST {TRANSCRIPTIONS} HTTP/1.1", "Host: x", f"x-api-key: {secret}"]
+        head += [f"{name}: {form.headers[name]}" for name in ("content-type", "content-length")]
+        await client.send("\r\n".join([*head, "", ""]).encode() + form.read())
         return await client.reply()
 
 
@@ -50,22 +51,25 @@ async def test_a_sound_goes_up_as_it_is_under_its_upstreams_name() -> None:
 
 
 async def test_the_official_client_is_answered() -> None:
-    async with upstream(answers(200, '{"text":"hello"}')) as box, serving(config(box)) as gateway:
-        async with AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none") as client:
-            said = await client.audio.transcriptions.create(model="whisper", file=("a.wav", SOUND))
-            assert said.text == "hello"
-            box.play(answers(200, SOUND, kind="audio/mpeg"))
-            speech = await client.audio.speech.create(model="whisper", voice="alloy", input="hello")
-            assert speech.read() == SOUND
-            assert box.asked[-1].header("content-type") == "application/json"
-            box.play(answers(200, '{"created":1,"data":[{"b64_json":"AAAA"}]}'))
-            picture = await client.images.edit(model="whisper", image=("a.png", SOUND), prompt="red")
-            assert picture.data
-            assert picture.data[0].b64_json == "AAAA"
-            drawn = await client.images.generate(model="whisper", prompt="red")
-            assert drawn.data
-            assert drawn.data[0].b64_json == "AAAA"
-            assert box.asked[-1].path == "/v1/images/generations"
+    async with (
+        upstream(answers(200, '{"text":"hello"}')) as box,
+        serving(config(box)) as gateway,
+        AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none") as client,
+    ):
+        said = await client.audio.transcriptions.create(model="whisper", file=("a.wav", SOUND))
+        assert said.text == "hello"
+        box.play(answers(200, SOUND, kind="audio/mpeg"))
+        speech = await client.audio.speech.create(model="whisper", voice="alloy", input="hello")
+        assert speech.read() == SOUND
+        assert box.asked[-1].header("content-type") == "application/json"
+        box.play(answers(200, '{"created":1,"data":[{"b64_json":"AAAA"}]}'))
+        picture = await client.images.edit(model="whisper", image=("a.png", SOUND), prompt="red")
+        assert picture.data
+        assert picture.data[0].b64_json == "AAAA"
+        drawn = await client.images.generate(model="whisper", prompt="red")
+        assert drawn.data
+        assert drawn.data[0].b64_json == "AAAA"
+        assert box.asked[-1].path == "/v1/images/generations"
 
 
 @pytest.mark.parametrize(("kind", "text"), [("text/plain; charset=utf-8", "hello\n"), ("text/vtt", "WEBVTT\n\n00:00")])
