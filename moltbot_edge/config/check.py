@@ -79,6 +79,10 @@ def models(decoded: Decoded, known: Known) -> Found:
         if model.endpoint is not None and decoded.sound(*path, "endpoint"):
             for message in _endpoint(model.endpoint):
                 yield (*path, "endpoint"), message
+        if model.endpoint is not None and model.file is None:
+            for wish in ("pin", "ttl_s", "memory_mb"):
+                if getattr(model, wish) and decoded.sound(*path, wish):
+                    yield (*path, wish), "is for a `file`: an engine on another machine is not ours to keep or end"
         yield from ((path + below, message) for below, message in _headers(model))
         if model.ca_file is not None and decoded.sound(*path, "ca_file"):
             for message in _ca_file(model.endpoint, model.ca_file):

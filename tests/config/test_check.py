@@ -322,3 +322,11 @@ def test_a_plugins_policy_can_be_named_and_a_broken_plugin_is_a_warning(tmp_path
     assert (warning.source, warning.line) == (str(bad), 1)
     assert (error.line, error.path) == (2, "router.policy")
     assert "n (int, required)" in error.message
+
+
+def test_what_is_wished_for_an_engine_is_for_one_on_this_board(problems: Any) -> None:
+    said = "is for a `file`: an engine on another machine is not ours to keep or end"
+    assert problems("model_registry: [{name: a, endpoint: http://b, pin: true, ttl_s: 60}]") == [
+        f"moltbot.yaml:1: model_registry[0].pin: {said}",
+        f"moltbot.yaml:1: model_registry[0].ttl_s: {said}",
+    ]
