@@ -37,7 +37,8 @@ from httpx import (
 
 from moltbot_edge import __version__
 from moltbot_edge.network.certificates import Certificates, NoCertificates, distrust
-from moltbot_edge.network.names import Names, NoAddress, is_localhost
+from moltbot_edge.network.lan import is_lan
+from moltbot_edge.network.names import Names, NoAddress
 
 __all__ = [
     "URL",
@@ -109,7 +110,7 @@ class Clients:
 
 def proxy_for(scheme: str, host: str, environment: Mapping[str, str]) -> str | None:
     """The proxy by which *environment* wants *host* to be reached, as a URL; None for directly."""
-    if not host or _is_near(host) or _is_exempt(host, _value("no_proxy", environment)):
+    if not host or is_lan(host) or _is_exempt(host, _value("no_proxy", environment)):
         return None
     proxy = _value(f"{scheme}_proxy", environment) or _value("all_proxy", environment)
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
@@ -117,16 +118,6 @@ def proxy_for(scheme: str, host: str, environment: Mapping[str, str]) -> str | N
 
 def _value(name: str, environment: Mapping[str, str]) -> str | None:
     return environment.get(name) or environment.get(name.upper()) or None
-
-
-def _is_near(host: str) -> bool:
-    """On this machine or its LAN, as far as a name tells."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        name = host.rstrip(".").lower()
-        return "." not in name or is_localhost(name) or name.endswith((".local", ".lan", ".internal", ".home.arpa"))
-    return address.is_private or address.is_loopback or address.is_link_local
 
 
 def _is_exempt(host: str, exempt: str | None) -> bool:
