@@ -1,4 +1,4 @@
-"""Three boxes under load, each a process of its own, and one of them is killed."""
+"""Three boxes under load, each a process of its own, and one of them is killed, stops, or fails at once."""
 
 from __future__ import annotations
 
@@ -20,13 +20,18 @@ pytestmark = pytest.mark.anyio
 
 CALLERS = 9
 BOX = """
-import http.server, json, sys, time
+import http.server, json, signal, sys, time
 
 class Box(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
+        if fails:
+            self.send_response(500)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         time.sleep(0.03)
         body = json.dumps({"choices": [], "usage": {"prompt_tokens": 20, "completion_tokens": 5}}).encode()
         self.send_response(200)
@@ -38,6 +43,12 @@ class Box(http.server.BaseHTTPRequestHandler):
     def log_message(self, *said):
         pass
 
+def turn(*signal):
+    global fails
+    fails = not fails
+
+fails = False
+signal.signal(signal.SIGUSR1, turn)
 server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Box)
 print(server.server_port, flush=True)
 server.serve_forever()
@@ -58,6 +69,9 @@ class Box:
         )
         assert self._process.stdout is not None
         self.port = int(await self._process.stdout.readline())
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self._process.pid, number)
 
     async def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -120,3 +134,32 @@ async def test_no_caller_sees_it_and_the_box_is_used_again_when_it_is_back(polic
             await until(more_from(got, names[1]))
         assert {status for status, _ in got} == {200}
         assert {name for _, name in got} == set(names)
+
+
+@pytest.mark.parametrize("policy", ["fastest", "least-busy"])
+async def test_a_box_that_stands_still_and_accepts_is_passed_over_until_it_goes_on(policy: str, tmp_path: Path) -> None:
+    async with boxes(tmp_path, 3) as running:
+        urls = [f"http://127.0.0.1:{box.port}" for box in running]
+        names = [f"chat@127.0.0.1:{box.port}" for box in running]
+        settings = config(*urls, policy=policy, first_byte_s=1.0)
+        async with serving(settings) as gateway, load(gateway) as got:
+            await until(more_from(got, *names))
+            running[1].send(signal.SIGSTOP)
+            await until(more_from(got, names[0], names[2], times=150))
+            running[1].send(signal.SIGCONT)
+            await until(more_from(got, names[1]))
+        assert {status for status, _ in got} == {200}
+
+
+@pytest.mark.parametrize("policy", ["fastest", "least-busy", "weighted"])
+async def test_a_box_that_fails_at_once_attracts_nobody(policy: str, tmp_path: Path) -> None:
+    async with boxes(tmp_path, 3) as running:
+        urls = [f"http://127.0.0.1:{box.port}" for box in running]
+        names = [f"chat@127.0.0.1:{box.port}" for box in running]
+        async with serving(config(*urls, policy=policy)) as gateway, load(gateway) as got:
+            await until(more_from(got, *names))
+            running[1].send(signal.SIGUSR1)
+            await until(more_from(got, names[0], names[2], times=150))
+            metrics = await gateway.metrics()
+            assert metrics["moltbot_attempts_total", names[1], "upstream_refused"] <= 2 * CALLERS
+        assert {status for status, _ in got} == {200}
