@@ -23,6 +23,7 @@ from moltbot_edge.local.kv import Entry, Index, leaving
 INDEX = "index.json"
 INDEX_BYTES = 8 * 1024 * 1024  # sixty-four conversations of five hundred messages take 500 KiB
 LOCK = "lock"
+PART = "part-"
 FREE_BYTES = 256 * 1024 * 1024  # left on the disk for everybody else
 ENTRIES = 256
 PIECE_BYTES = 1024 * 1024
@@ -56,6 +57,7 @@ class KvFolder:
         self._lock: int | None = None
         self._tried = False
         self._complained = False
+        self._parts: set[str] = set()  # that an engine is writing
 
     def usable(self) -> bool:
         """Opens it, once, and again where somebody took it away. What is wrong with it is said once."""
@@ -89,6 +91,7 @@ class KvFolder:
         if gone is None:
             return False
         self.remove(*gone)
+        self._sweep()
         try:
             disk = os.statvfs(self.path)
         except OSError as error:
@@ -98,6 +101,12 @@ class KvFolder:
             self.complain(f"less than {(need_bytes + FREE_BYTES) >> 20} MiB are free")
             return False
         return True
+
+    def part(self, file: str) -> str:
+        """A name under which an engine may write *file*, until it is `keep` or `discard`."""
+        name = f"{PART}{file[:32]}"
+        self._parts.add(name)
+        return name
 
     async def keep(self, part: str, entry: Entry) -> Entry:
         """Give what was written as *part* the name of *entry*, and its checksum. Raises `OSError`."""
@@ -126,6 +135,7 @@ class KvFolder:
             return False
 
     def discard(self, part: str) -> None:
+        self._parts.discard(part)
         with suppress(OSError):
             (self.path / part).unlink()
 
@@ -147,6 +157,13 @@ class KvFolder:
             os.replace(new, self.path / INDEX)
         except OSError as error:
             self.complain(str(error))
+
+    def _sweep(self) -> None:
+        """What an engine wrote after nobody waited for it any more."""
+        with suppress(OSError):
+            for name in os.listdir(self.path):
+                if name.startswith(PART) and name not in self._parts:
+                    self.discard(name)
 
     def _open(self) -> None:
         import fcntl

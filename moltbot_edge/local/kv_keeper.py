@@ -245,7 +245,7 @@ class KvKeeper:
             self._count(name, "save", "no_room")
             return
         file = kv.file_name(identity, held.trail)
-        part = f"part-{file[:32]}"
+        part = self._folder.part(file)
         taken = engine.taken[place]
         try:
             moved = await slot_actions.save(address, place, part)

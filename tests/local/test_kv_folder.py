@@ -95,6 +95,14 @@ async def test_what_a_killed_gateway_left_behind_is_cleared_away(kept: KvFolder)
     assert sorted(os.listdir(kept.path)) == sorted([one.file, "index.json", "lock", "notes.txt"])
 
 
+async def test_what_an_engine_wrote_for_nobody_is_swept_away_with_the_next_save(kept: KvFolder) -> None:
+    (kept.path / "part-0d").write_bytes(b"late")
+    part = kept.part("e" * 64)
+    (kept.path / part).write_bytes(b"being written")
+    assert kept.make_room(100)
+    assert sorted(os.listdir(kept.path)) == ["lock", part]
+
+
 @pytest.mark.parametrize("index", [b"", b"{", b"[]", b'{"entries": 7}', b"\xff", b'{"entries": [{"file": "../x"}]}'])
 async def test_an_index_that_makes_no_sense_is_an_empty_one(kept: KvFolder, index: bytes) -> None:
     one = await saved(kept, "cats")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from moltbot_edge.local.gguf import Facts
+from moltbot_edge.local.gguf import Facts, Shape
 from moltbot_edge.local.profile import Board, Settings, flags, known_flags
 
 # As llama.cpp prints them: build 10434 of 2026, and a build of spring 2025.
@@ -43,6 +43,7 @@ NEW = """\
 --metrics                               enable prometheus compatible metrics endpoint (default: disabled)
 --slots, --no-slots                     expose slots monitoring endpoint (default: enabled)
 --slot-save-path PATH                   path to save slot kv cache (default: disabled)
+--swa-full                              use full-size SWA cache (default: false)
 --jinja, --no-jinja                     whether to use jinja template engine for chat (default: enabled)
 """
 OLD = """\
@@ -215,6 +216,14 @@ def test_a_model_that_sees_is_given_its_projector_and_a_place_for_its_slots() ->
     words = flags(NEW, Board.OTHER, CHAT, settings)
     assert words[words.index("--mmproj") + 1] == "/models/mm proj.gguf"
     assert words[words.index("--slot-save-path") + 1] == "/slots"
+
+
+def test_a_sliding_window_is_kept_whole_where_it_may_be_saved() -> None:
+    gemma = Facts("gemma3", context_tokens=32_768, shape=Shape(sliding_window=512))
+    saves = msgspec.structs.replace(SETTINGS, slot_path="/slots")
+    assert "--swa-full" in line(model=gemma, settings=saves)
+    assert "--swa-full" not in line(model=gemma)
+    assert "--swa-full" not in line(settings=saves)
 
 
 def test_a_name_with_a_comma_is_no_alias() -> None:
