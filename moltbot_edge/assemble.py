@@ -22,6 +22,7 @@ from moltbot_edge.config.schema import MIB, Config, Limits, Router
 from moltbot_edge.core.budget import Terms
 from moltbot_edge.core.catalog import Catalog, Upstream
 from moltbot_edge.core.dialect import Dialect
+from moltbot_edge.core.errors import GatewayError
 from moltbot_edge.core.routing import Policy
 from moltbot_edge.dialects.paths import PATHS
 from moltbot_edge.gateway.allowance import Allowance
@@ -311,6 +312,32 @@ def _dialects(catalog: Catalog, registry: Registry) -> Dialects:
         for deployment in route.deployments:
             dialects.named(deployment.upstream.dialect)
     return dialects
+
+
+async def found_out(
+    config: Config, registry: Registry, environment: Mapping[str, str]
+) -> list[tuple[Upstream, Sequence[str], Found | GatewayError]]:
+    """What each endpoint of *config* is, asked now, with the models that are configured for it."""
+    catalog = catalog_of(config, {}, ())
+    dialects = _dialects(catalog, registry)
+    ticker = Ticker()
+    find = _finder(Upstreams(dialects.named, _wire_limits(config.limits), ticker, Names(), Certificates(environment)))
+    wanted: dict[Upstream, dict[str, None]] = {}
+    for route in catalog.routes.values():
+        for one in route.deployments:
+            if one.upstream.model_file is None:
+                wanted.setdefault(one.upstream, {})[one.model] = None
+
+    async def told(upstream: Upstream, names: Sequence[str]) -> tuple[Upstream, Sequence[str], Found | GatewayError]:
+        try:
+            return upstream, names, await find(upstream, names)
+        except GatewayError as error:
+            return upstream, names, error
+
+    try:
+        return await asyncio.gather(*(told(upstream, list(names)) for upstream, names in wanted.items()))
+    finally:
+        ticker.stop()
 
 
 def _finder(upstreams: Upstreams) -> Find:
