@@ -245,7 +245,7 @@ class WholeEvents(_Events):
         try:
             message = _message(body)
         except UNREADABLE as error:
-            if not body.rstrip().endswith(b"}"):
+            if not isinstance(error, msgspec.ValidationError) and not body.rstrip().endswith(b"}"):
                 raise TruncatedReply("the upstream's reply is not whole") from error
             raise InvalidReply(f"the upstream sent what is no reply of anthropic-messages: {error}") from error
         if message.error is not None:
