@@ -39,12 +39,23 @@ def unheard(progress: Progress) -> None:
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """*marks* are of `core.prefixes`, of a body of *body_bytes*. *on_progress* is called on the event loop, seldom."""
+    """*marks* are of `core.prefixes`, of a body of *body_bytes*. *on_progress* is called on the event loop, seldom.
+
+    *keep_s* is how long the engine shall stay without another request, negative for ever; None: not said.
+    """
 
     marks: Sequence[int] = ()
     body_bytes: int = 0
     session: str | None = None
     on_progress: Callable[[Progress], None] = unheard
+    keep_s: float | None = None
+
+
+class Foresight(msgspec.Struct, frozen=True):
+    """What a prompt would find at an engine: seconds until it is ready for it, and how much of it is cached then."""
+
+    ready_s: float = 0.0
+    cached_tokens: int = 0
 
 
 class Lease(Protocol):

@@ -6,10 +6,11 @@ engines, so a keeper may take its time where it says so. It decides nothing of a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from moltbot_edge.core.events import Timings, Usage
-from moltbot_edge.core.lease import Wish
+from moltbot_edge.core.lease import Foresight, Wish
 
 Address = tuple[str, int]
 
@@ -30,6 +31,10 @@ class Keeper(Protocol):
 
         *pins*: requests may be sent to a slot.
         """
+        ...
+
+    def foresees(self, name: str, trail: Sequence[int]) -> Foresight:
+        """What a prompt with this trail would find, and the seconds to load it: for a router, before it asks."""
         ...
 
     async def ready(self, name: str, address: Address) -> None:
@@ -78,6 +83,9 @@ class KeepsNothing:
         return None
 
     def starts(self, name: str, identity: str | None, pins: bool) -> None: ...
+
+    def foresees(self, name: str, trail: Sequence[int]) -> Foresight:
+        return Foresight()
 
     async def ready(self, name: str, address: Address) -> None: ...
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from moltbot_edge.core.events import Timings, Usage
-from moltbot_edge.core.lease import Wish
+from moltbot_edge.core.lease import Foresight, Wish
 from moltbot_edge.local import kv, slot_actions, slots
 from moltbot_edge.local.kv import Doubt, Entry, Rates, Verdict
 from moltbot_edge.local.kv_folder import KvFolder
@@ -22,13 +22,6 @@ from moltbot_edge.local.slots import Held, Slot
 from moltbot_edge.metrics.catalogue import Metrics
 
 MOST_SLOTS = 64  # of which one engine says that it has them
-
-
-class Foresight(msgspec.Struct, frozen=True):
-    """What a prompt would find at an engine: seconds until it is there, and so many tokens of it cached then."""
-
-    load_s: float = 0.0
-    cached_tokens: int = 0
 
 
 class _Engine:
@@ -78,7 +71,7 @@ class KvKeeper:
         return engine.props if engine is not None and engine.running else None
 
     def foresees(self, name: str, trail: Sequence[int]) -> Foresight:
-        """For a router, before it asks. Nothing is known of an engine that has not run since the gateway began."""
+        """Nothing is known of an engine that has not run since the gateway began."""
         engine = self._engines.get(name)
         if engine is None:
             return Foresight()

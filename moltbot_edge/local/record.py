@@ -77,8 +77,10 @@ class Record:
         self.leased: set[Tenant] = set()
         self.demand = Demand()
         self.idle_since = 0.0
+        self.keep_s: float | None = None  # as a caller wished last
         self.rest_timer: asyncio.TimerHandle | None = None
         self.resting: asyncio.Task[None] | None = None  # what a keeper does with it while it is idle
+        self.line: asyncio.Task[None] | None = None  # looks after those who wait for a slot of it
         self.suspicion: Suspicion | None = None
         self.suspect: asyncio.Task[None] | None = None
 
@@ -98,6 +100,11 @@ class Record:
     @property
     def name(self) -> str:
         return self.model.name
+
+    @property
+    def slots(self) -> int | None:
+        """Requests that it answers at the same time: more would wait in it, where nobody could place them."""
+        return self.survey.launch.slots if self.survey is not None else None
 
     @property
     def runs(self) -> bool:
@@ -146,10 +153,15 @@ class Record:
                 rate if self.prefill_rate is None else rate * LEARNING + self.prefill_rate * (1 - LEARNING)
             )
 
+    def expected_load_s(self) -> float:
+        """As it was seen to take, or by its size."""
+        return self.load_s if self.load_s is not None else self.weights_bytes / LOAD_BYTES_S
+
     def return_cost_s(self, now: float) -> float:
         """Expected seconds, if it went now: how likely it is wanted soon, times what it takes to be as it is."""
-        load_s = self.load_s if self.load_s is not None else self.weights_bytes / LOAD_BYTES_S
-        return self.demand.soon(now) * (load_s + self.held_tokens / (self.prefill_rate or PREFILL_TOKENS_S))
+        return self.demand.soon(now) * (
+            self.expected_load_s() + self.held_tokens / (self.prefill_rate or PREFILL_TOKENS_S)
+        )
 
     def running(self, now: float, ttl_s: float | None) -> list[Running]:
         """As placement sees it; nothing while it takes nothing."""
@@ -165,10 +177,16 @@ class Record:
                 self.model.pin,
                 self.engine.ready_at,
                 self.idle_since,
-                self.model.ttl_s if self.model.ttl_s is not None else ttl_s,
+                self._stays_s(ttl_s),
                 self.return_cost_s(now),
             )
         ]
+
+    def _stays_s(self, ttl_s: float | None) -> float | None:
+        """Without a request: as a caller wished, or the user for this model, or for all."""
+        if self.keep_s is not None:
+            return self.keep_s if self.keep_s >= 0 else None
+        return self.model.ttl_s if self.model.ttl_s is not None else ttl_s
 
     def wanted(self) -> Wanted | None:
         """As placement sees it; None where it is not to be placed, or not yet known."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import types
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -21,11 +21,12 @@ from moltbot_edge.core.errors import (
     Unreachable,
     UpstreamTimeout,
 )
-from moltbot_edge.core.lease import Lease, Wish
+from moltbot_edge.core.lease import Foresight, Lease, Wish
 from moltbot_edge.local.account import Account, Change, Note, Room
 from moltbot_edge.local.keeping import BEFORE_STOP_S, Keeper, KeepsNothing
 from moltbot_edge.local.launch import EngineModel, Launcher
 from moltbot_edge.local.leases import Address, EngineLease, Tenant
+from moltbot_edge.local.lifecycle import State
 from moltbot_edge.local.memory import Memory
 from moltbot_edge.local.news import Came, Closing, Left, Unwanted
 from moltbot_edge.local.owner import Owner
@@ -137,6 +138,13 @@ class Supervisor:
 
     def states(self) -> dict[str, str]:
         return {name: record.engine.state.value for name, record in self._owner.records.items()}
+
+    def foresees(self, name: str, trail: Sequence[int]) -> Foresight:
+        """What a request of this trail (`core.stable.trail`) would find here: for a router, nothing is decided by it."""
+        record = self._owner.records[name]
+        load_s = 0.0 if record.engine.state is State.READY else record.expected_load_s()
+        kept = self._keeper.foresees(name, trail)
+        return Foresight(load_s + kept.ready_s, kept.cached_tokens)
 
     def account(self) -> Account:
         """What there is to give and who has it: for metrics and those who look. Nothing is decided by it."""

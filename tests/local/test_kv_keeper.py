@@ -15,10 +15,10 @@ import pytest
 
 from moltbot_edge.config.schema import Engines
 from moltbot_edge.core.events import Timings, Usage
-from moltbot_edge.core.lease import Wish
+from moltbot_edge.core.lease import Foresight, Wish
 from moltbot_edge.core.stable import trail
 from moltbot_edge.local.kv_folder import KvFolder
-from moltbot_edge.local.kv_keeper import Foresight, KvKeeper
+from moltbot_edge.local.kv_keeper import KvKeeper
 from moltbot_edge.local.supervisor import EngineModel, Supervisor
 from moltbot_edge.metrics.catalogue import Metrics
 
@@ -175,13 +175,14 @@ async def test_what_a_prompt_would_find_is_foreseen(board: Any) -> None:
     async with board() as engine:
         messages = talk()
         wanted = trail(json.dumps({"messages": [*messages, *talk("x")[1:]]}).encode())
-        assert engine.keeper.foresees("small", wanted) == Foresight()
         _, usage = await engine.says(messages)
-        assert engine.keeper.foresees("small", wanted) == Foresight(0.0, usage.input_tokens + usage.output_tokens)
+        found = engine.supervisor.foresees("small", wanted)
+        assert found == Foresight(0.0, usage.input_tokens + usage.output_tokens)
         await engine.supervisor.stop("small")
-        found = engine.keeper.foresees("small", wanted)
-        assert found.load_s > 0.0
+        found, kept = engine.supervisor.foresees("small", wanted), engine.keeper.foresees("small", wanted)
+        assert found.ready_s > kept.ready_s > 0.0
         assert found.cached_tokens >= usage.input_tokens
+        assert engine.supervisor.foresees("small", ()).cached_tokens == 0
         assert engine.keeper.props("small") is None
 
 
