@@ -140,7 +140,7 @@ class Supervisor:
         return {name: record.engine.state.value for name, record in self._owner.records.items()}
 
     def foresees(self, name: str, trail: Sequence[int]) -> Foresight:
-        """What a request of this trail (`core.stable.trail`) would find here: for a router, nothing is decided by it."""
+        """What a request with this trail (`core.stable.trail`) would find: for a router, nothing is decided by it."""
         record = self._owner.records[name]
         load_s = 0.0 if record.engine.state is State.READY else record.expected_load_s()
         kept = self._keeper.foresees(name, trail)
