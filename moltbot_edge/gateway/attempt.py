@@ -223,11 +223,17 @@ class Attempts:
         request, engine = asked.request, attempt.deployment.upstream.name
         if request.head.progress:
             attempt.hear = hearer(request, output)
-        wish = Wish((), len(attempt.body), request.head.session, attempt.hear)
+        translation, keep_s = attempt.translation, None
+        if translation is not None:
+            keep_s = translation.keep_s
+            if translation.unloads and self._engines.states().get(engine) != "ready":
+                await self._send(asked, attempt, output, None)  # not to be started to be stopped
+                return
+        wish = Wish((), len(attempt.body), request.head.session, attempt.hear, keep_s)
         rendering = self._rendering if attempt.path_of(request) in PROMPTED else None
         if rendering is not None:
             attempt.body, trail = rendering.of(engine, attempt.deployment.shared_name, attempt.body)
-            wish = Wish(trail, len(attempt.body), request.head.session, attempt.hear)
+            wish = Wish(trail, len(attempt.body), request.head.session, attempt.hear, keep_s)
         async with self._engines.lease(engine, wish) as lease:
             attempt.began = attempt.silent_since = self._now()  # loading says nothing of its speed
             slot, differs = lease.slot, None

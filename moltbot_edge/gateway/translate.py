@@ -76,6 +76,10 @@ class Translation:
         self.observer = Observer() if learns else None
         self._failure: GatewayError | None = None
         self._loads_only = chat.loads_only
+        self.keep_s: float | None = None
+        if deployment.upstream.model_file is not None:  # an engine of ours, which stays as long as the caller wishes
+            self.keep_s, chat = chat.keep_alive, msgspec.structs.replace(chat, keep_alive=None)
+        self.unloads = chat.loads_only and self.keep_s == 0
         if chat.loads_only:
             self.path, self.body = "", b""
             self.dropped: tuple[str, ...] = ()
@@ -241,6 +245,7 @@ class EmbedTranslation:
     usage: Usage | None = None
     timings: Timings | None = None
     observer = None
+    unloads = False
 
     def __init__(
         self, request: Request, deployment: Deployment, theirs: Dialect, head: ReplyHead, limits: ExchangeLimits
@@ -252,7 +257,11 @@ class EmbedTranslation:
         self._request = request
         self._head = head
         self._limits = limits
-        outgoing = self._codec.write_request(msgspec.structs.replace(self._asked, model=deployment.model))
+        wanted = msgspec.structs.replace(self._asked, model=deployment.model)
+        self.keep_s: float | None = None
+        if deployment.upstream.model_file is not None:
+            self.keep_s, wanted = wanted.keep_alive, msgspec.structs.replace(wanted, keep_alive=None)
+        outgoing = self._codec.write_request(wanted)
         self.path, self.body, self.dropped = outgoing.path, outgoing.body, outgoing.dropped
         self._complaint = theirs.codec().complaint
 

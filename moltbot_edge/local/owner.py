@@ -298,6 +298,8 @@ class Owner:
             if not tenant.granted.done():
                 tenant.granted.set_result((HOST, record.port))
                 record.leased.add(tenant)
+                if tenant.wish.keep_s is not None:
+                    record.keep_s = tenant.wish.keep_s
                 self._on_note(Waited(record.name, now - tenant.since))
         record.waiting.clear()
 

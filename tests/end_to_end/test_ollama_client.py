@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,9 +43,8 @@ async def client(llama_server: Path, chat_model: Path) -> AsyncIterator[ollama.A
         ],
         engines=Engines(command=str(llama_server)),
     )
-    async with serving(settings, within_s=170) as gateway:
-        async with ollama.AsyncClient(host=gateway.url) as served:
-            yield served
+    async with serving(settings, within_s=170) as gateway, ollama.AsyncClient(host=gateway.url) as served:
+        yield served
 
 
 async def test_a_program_that_knows_only_ollama(llama_server: Path, chat_model: Path) -> None:
@@ -136,3 +136,17 @@ async def errors(served: ollama.AsyncClient) -> None:
         await served.generate("chat", prompt="def f(", suffix="return 1")
     with pytest.raises(ollama.ResponseError, match="think"):
         await served.chat("chat", messages=ASKED, think="hard")
+
+
+async def test_a_model_stays_as_long_as_its_caller_wishes(llama_server: Path, chat_model: Path) -> None:
+    async with client(llama_server, chat_model) as served:
+        unloaded = await served.generate("chat", keep_alive=0)  # it does not run, and is not started to be stopped
+        assert unloaded.done_reason == "unload"
+        assert not (await served.ps()).models
+        await served.chat("chat", messages=ASKED, options={"num_predict": 1}, keep_alive=-1)
+        assert [model.model for model in (await served.ps()).models] == ["chat"]
+        unloaded = await served.generate("chat", keep_alive=0)
+        assert unloaded.done_reason == "unload"
+        async with asyncio.timeout(10):
+            while (await served.ps()).models:  # noqa: ASYNC110  (nobody is told)
+                await asyncio.sleep(0.05)
