@@ -86,13 +86,27 @@ class EventWriter(Protocol):
 class ReplyHead(msgspec.Struct, frozen=True):
     """What a writer says of a reply: an *id* of ours, seconds since 1970, the model's name as the caller used it.
 
-    *elapsed_s* tells how long ago the request came, for a dialect whose replies say so.
+    *elapsed_s* tells how long ago the request came, for a dialect whose replies say so. *prompt_tokens* are estimated,
+    for where the upstream counts none.
     """
 
     id: str
     created: int
     model: str
     elapsed_s: Callable[[], float] | None = None
+    prompt_tokens: int = 0
+
+
+class Mender(Protocol):
+    """Puts in what a relayed reply lacks."""
+
+    def mend(self, data: bytes) -> bytes:
+        """*data* is whole events of a stream, or a whole reply."""
+        ...
+
+    def end(self) -> bytes:
+        """What is lacking at a stream's end."""
+        ...
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -190,6 +204,13 @@ class Dialect(Protocol):
 
     @abstractmethod
     def observer(self, streamed: bool) -> ReplyObserver: ...
+
+    def mender(self, path: str, streamed: bool, first: bytes, head: Callable[[], ReplyHead]) -> Mender | None:
+        """For a reply that lacks what this dialect's clients demand; None where nothing is lacking.
+
+        *first* is a stream's first events, or a whole reply. Where an upstream's was right once, nobody asks again.
+        """
+        return None
 
     @abstractmethod
     def error(self, error: GatewayError) -> bytes:

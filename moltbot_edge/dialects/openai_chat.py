@@ -6,7 +6,7 @@ Source: OpenAI's API reference; ``timings`` and rerank as ``llama-server`` has t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -16,9 +16,11 @@ from moltbot_edge.api import (
     EmbedCodec,
     GatewayError,
     Head,
+    Mender,
     Operation,
     Progress,
     Prompt,
+    ReplyHead,
     ReplyObserver,
     ReplyReader,
     Timings,
@@ -159,6 +161,11 @@ class OpenAIChat(Dialect):
 
     def observer(self, streamed: bool) -> ReplyObserver:
         return openai_reply.StreamObserver() if streamed else openai_reply.WholeObserver()
+
+    def mender(self, path: str, streamed: bool, first: bytes, head: Callable[[], ReplyHead]) -> Mender | None:
+        from moltbot_edge.dialects import openai_mending
+
+        return openai_mending.mender(path, streamed, first, head)
 
     def error(self, error: GatewayError) -> bytes:
         said = {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}

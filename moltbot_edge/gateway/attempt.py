@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from moltbot_edge.core.catalog import Deployment, Route
-from moltbot_edge.core.dialect import Operation, ReplyHead, ReplyReader
+from moltbot_edge.core.dialect import Mender, Operation, ReplyHead, ReplyReader
 from moltbot_edge.core.errors import (
     ClosedUnanswered,
     EngineFailed,
@@ -126,6 +126,7 @@ class Attempts:
         self._now = now
         self._headers: dict[tuple[str, str], Headers] = {}
         self._cells: dict[str, _Cells] = {}
+        self._right: set[tuple[str, str, bool]] = set()  # of a deployment, what lacks nothing
         self._counts: Counts | None = None
 
     def room(self, deployment: Deployment) -> bool:
@@ -299,16 +300,38 @@ class Attempts:
                 hold_bytes=limits.reply_hold_bytes,
                 event_bytes=limits.event_bytes,
                 any_kind=request.path in request.dialect.any_kind,
+                mending=self._mending(attempt, request, streamed),
             )
         finally:
             opened.close()
+
+    def _mending(
+        self, attempt: _Attempt, request: Request, streamed: bool
+    ) -> Callable[[bytes], Mender | None] | None:
+        """None where this upstream's replies were right once."""
+        key = attempt.deployment.name, request.path, streamed
+        if key in self._right:
+            return None
+
+        def head() -> ReplyHead:
+            tokens = round(attempt.sent.prompt_tokens)
+            return ReplyHead(self._new_id(), int(self._clock()), request.head.model, prompt_tokens=tokens)
+
+        def mending(first: bytes) -> Mender | None:
+            found = request.dialect.mender(request.path, streamed, first, head)
+            if found is None:
+                self._right.add(key)
+            return found
+
+        return mending
 
     def _translation(self, asked: Asked, deployment: Deployment, began: float) -> Translation | EmbedTranslation:
         """Raises `InvalidRequest`."""
         from moltbot_edge.gateway.translate import translation
 
         request = asked.request
-        head = ReplyHead(self._new_id(), int(self._clock()), request.head.model, lambda: self._now() - began)
+        tokens = round(self._standings.prompt_tokens(deployment.model, len(request.body)))
+        head = ReplyHead(self._new_id(), int(self._clock()), request.head.model, lambda: self._now() - began, tokens)
         theirs = self._dialects.named(deployment.upstream.dialect)
         return translation(request, deployment, theirs, head, self._limits, learns=asked.lesson is not None)
 

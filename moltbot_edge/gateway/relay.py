@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 
 from moltbot_edge.core import ndjson, sse
-from moltbot_edge.core.dialect import NDJSON, ReplyReader
+from moltbot_edge.core.dialect import NDJSON, Mender, ReplyReader
 from moltbot_edge.core.errors import InvalidReply, TruncatedReply
 from moltbot_edge.gateway.output import Output
 from moltbot_edge.upstream.wire import Reply
@@ -50,21 +50,22 @@ def relay(
     hold_bytes: int,
     event_bytes: int,
     any_kind: bool = False,
+    mending: Callable[[bytes], Mender | None] | None = None,
 ) -> Awaitable[None]:
     """Pass *reply* to *output*; *reader*, of a stream or of a whole, sees it go by. *own* are the gateway's headers.
 
     *answers* is called before the first byte of an answer goes out: of a stream at its first event, as some upstreams
     send the head long before it. Where it gives False nothing is written, and whoever says so cancels this.
-    *any_kind*: the reply need not be JSON.
+    *any_kind*: the reply need not be JSON. *mending* gives, of what comes first, what puts in what it lacks.
 
     Raises what `Reply.pump` raises, and `InvalidReply` for an event longer than *event_bytes* and for what is no
     answer although its status says so; whether anything reached the caller before that, *output* knows.
     """
     if is_stream(reply):
         headers = [pair for pair in reply.headers if pair[0] not in SAID_BY_OUTPUT]
-        return _events(reply, output, reader, headers + own, answers, event_bytes)
+        return _events(reply, output, reader, headers + own, answers, event_bytes, mending)
     headers = [pair for pair in reply.headers if pair[0] not in NOT_PASSED]
-    return _whole(reply, output, reader, headers + own, answers, hold_bytes, event_bytes, any_kind)
+    return _whole(reply, output, reader, headers + own, answers, hold_bytes, event_bytes, any_kind, mending)
 
 
 async def _events(
@@ -74,24 +75,40 @@ async def _events(
     headers: Headers,
     answers: Callable[[], bool],
     event_bytes: int,
+    mending: Callable[[bytes], Mender | None] | None,
 ) -> None:
     lines = (reply.header(b"content-type") or b"").startswith(STREAMS[1])
     parted, end = (ndjson.parted, b"\n") if lines else (sse.parted, b"\n\n")
     held = b""  # the beginning of an event
     refused: bytes | None = None
+    begun = False
+    mender: Mender | None = None
     feed = reader.feed
     write: Callable[[bytes], bool]
 
     def first(data: bytes) -> bool:
-        nonlocal write, refused
-        if AN_ERROR.match(data):
-            refused = data
-            return False
-        if not answers():
-            return False
+        nonlocal write, refused, begun, mender
+        if not begun:
+            if AN_ERROR.match(data):
+                refused = data
+                return False
+            if not answers():
+                return False
+            begun = True
+            output.begin_stream(headers)
+        if mending is not None:
+            if data.startswith(b":"):
+                return output.write(data)  # a comment shows nothing: what follows does
+            mender = mending(data)
+            if mender is not None:
+                write = mended
+                return mended(data)
         write = output.write_on
-        output.begin_stream(headers)
         return output.write(data)
+
+    def mended(data: bytes) -> bool:
+        assert mender is not None
+        return output.write(mender.mend(data))
 
     write = first
 
@@ -117,7 +134,7 @@ async def _events(
             raise InvalidReply(f"{reply.upstream} began its answer with an error: {_shown(refused)}")
     if not output.answering:
         raise TruncatedReply(f"{reply.upstream} sent a stream without a single event")
-    output.finish()
+    output.finish(b"" if mender is None else mender.end())
 
 
 async def _whole(
@@ -129,6 +146,7 @@ async def _whole(
     hold_bytes: int,
     event_bytes: int,
     any_kind: bool,
+    mending: Callable[[bytes], Mender | None] | None,
 ) -> None:
     body = reply.whole()
     if body is not None:
@@ -136,7 +154,7 @@ async def _whole(
         reader.feed(body)
         reader.end()
         if answers():
-            output.whole(reply.status, headers, body)
+            output.whole(reply.status, headers, _mended(body, mending))
         return
     held: list[bytes] = []
     size = 0
@@ -170,7 +188,12 @@ async def _whole(
     if answering:
         output.finish()
     elif answers():
-        output.whole(reply.status, headers, body)
+        output.whole(reply.status, headers, _mended(body, mending))
+
+
+def _mended(body: bytes, mending: Callable[[bytes], Mender | None] | None) -> bytes:
+    mender = None if mending is None else mending(body)
+    return body if mender is None else mender.mend(body)
 
 
 def _check(reply: Reply, body: bytes, any_kind: bool) -> None:

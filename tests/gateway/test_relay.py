@@ -11,7 +11,7 @@ from harness import Gateway, config, serving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai import AsyncOpenAI
-from raw_caller import QUESTION, request
+from raw_caller import CHAT, QUESTION, request
 from scripted_upstream import (
     DONE,
     Framing,
@@ -45,13 +45,16 @@ async def tokens(gateway: Gateway) -> dict[str, float]:
     return {kind: metrics["moltbot_tokens_total", "chat", kind] for kind in ("input", "output", "cached")}
 
 
+PATHS = {"chat.sse": CHAT, "chat_without_usage.sse": CHAT, "completion.sse": "/v1/completions"}
+
+
 # Any cut of a recorded stream is the same stream, and counts the same.
 
 USAGE = {
     "chat.sse": {"input": 44, "output": 22, "cached": 0},
     "chat_without_usage.sse": {"input": 44, "output": 22, "cached": 43},  # its timings say
     "completion.sse": {"input": 4, "output": 8, "cached": 0},
-    "chat.json": {"input": 44, "output": 22, "cached": 43},
+    "structured.json": {"input": 68, "output": 41, "cached": 0},
 }
 
 
@@ -63,7 +66,7 @@ async def test_a_recorded_stream_in_single_bytes_is_the_same_stream(newline: byt
         for name in ("chat.sse", "chat_without_usage.sse", "completion.sse"):
             stream = recorded(name).replace(b"\n", newline)
             box.play(streams(cut(stream, list(range(1, len(stream)))), framing=framing))
-            answer = await gateway.ask(STREAMED)
+            answer = await gateway.ask(STREAMED, path=PATHS[name])
             assert answer.status == 200
             assert answer.body == stream
             after = await tokens(gateway)
@@ -84,16 +87,16 @@ async def test_a_recorded_stream_cut_anywhere_is_the_same_stream(
     recordings: list[tuple[str, list[bytes]]], framing: Framing
 ) -> None:
     async with upstream() as box, serving(config(box)) as gateway:
-        for _, pieces in recordings:
+        for name, pieces in recordings:
             box.play(streams(pieces, framing=framing))
-            assert (await gateway.ask(STREAMED)).body == b"".join(pieces)
+            assert (await gateway.ask(STREAMED, path=PATHS[name])).body == b"".join(pieces)
         counted = {kind: sum(USAGE[name][kind] for name, _ in recordings) for kind in ("input", "output", "cached")}
         assert await tokens(gateway) == counted
 
 
 @pytest.mark.parametrize("hold_bytes", [64 * 1024, 100], ids=["held", "passed-on"])
 async def test_a_recorded_reply_in_single_bytes_is_the_same_reply(hold_bytes: int) -> None:
-    body = recorded("chat.json")
+    body = recorded("structured.json")
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     singly = cut(head + body, list(range(1, len(head + body))))
     async with (
@@ -103,7 +106,7 @@ async def test_a_recorded_reply_in_single_bytes_is_the_same_reply(hold_bytes: in
         answer = await gateway.ask()
         assert answer.body == body
         assert answer.header("content-length") == str(len(body))
-        assert await tokens(gateway) == USAGE["chat.json"]
+        assert await tokens(gateway) == USAGE["structured.json"]
 
 
 async def test_events_leave_as_they_come() -> None:

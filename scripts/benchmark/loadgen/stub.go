@@ -17,7 +17,8 @@ const (
 	models = `{"object":"list","data":[{"id":"gpt-4o-mini","object":"model","created":1700000000,"owned_by":"loadgen"}]}`
 	// 400 bytes: a short answer, as a question about a light switch gets one.
 	whole = `{"id":"chatcmpl-0123456789","object":"chat.completion","created":1700000000,"model":"gpt-4o-mini",` +
-		`"choices":[{"index":0,"message":{"role":"assistant","content":"The capital of France is Paris, on the Seine."},` +
+		`"choices":[{"index":0,"message":{"role":"assistant","content":"The capital of France is Paris, on the Seine.",` +
+		`"refusal":null},` +
 		`"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":24,"completion_tokens":11,"total_tokens":35,` +
 		`"prompt_tokens_details":{"cached_tokens":0}},"system_fingerprint":"fp_0123456789"}`
 	chunk = `{"id":"chatcmpl-0123456789","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o-mini",` +
