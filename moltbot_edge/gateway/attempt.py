@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # it is there only on a board that runs models
     from moltbot_edge.gateway.rendering import Rendering
 
 if TYPE_CHECKING:  # imported when the first caller speaks another dialect than its upstream
+    from moltbot_edge.gateway.abilities import KnownAbilities
     from moltbot_edge.gateway.count import Counts
     from moltbot_edge.gateway.translate import EmbedTranslation, Translation
 
@@ -128,6 +129,7 @@ class Attempts:
         self._cells: dict[str, _Cells] = {}
         self._right: set[tuple[str, str, bool]] = set()  # of a deployment, what lacks nothing
         self._counts: Counts | None = None
+        self._abilities: KnownAbilities | None = None
 
     def room(self, deployment: Deployment) -> bool:
         """Whether a request can be sent there at once. An engine of this board has a line of its own."""
@@ -237,6 +239,8 @@ class Attempts:
             wish = Wish(trail, len(attempt.body), request.head.session, attempt.hear, keep_s)
         async with self._engines.lease(engine, wish) as lease:
             attempt.began = attempt.silent_since = self._now()  # loading says nothing of its speed
+            if translation is not None and rendering is not None:
+                await self._fit(asked, attempt, lease, rendering)
             slot, differs = lease.slot, None
             if rendering is not None and slot is not None:
                 differs = rendering.sent(engine, slot, attempt.body)
@@ -245,6 +249,19 @@ class Attempts:
                 lease.answered(attempt.reader.usage, attempt.reader.timings)
                 if rendering is not None and slot is not None:
                     rendering.answered(engine, slot, differs, attempt.reader.usage)
+
+    async def _fit(self, asked: Asked, attempt: _Attempt, lease: Lease, rendering: Rendering) -> None:
+        """Again, if this engine's template was not known before: only the engine itself can say what it takes."""
+        from moltbot_edge.gateway.abilities import KnownAbilities
+
+        if self._abilities is None:
+            self._abilities = KnownAbilities(self._upstreams)
+        deployment = attempt.deployment
+        if await self._abilities.learn(deployment, Address(*lease.address)):
+            translation = self._translation(asked, deployment, attempt.began)
+            attempt.translation = translation
+            attempt.body, _ = rendering.of(deployment.upstream.name, deployment.shared_name, translation.body)
+            translation.body = b""
 
     async def _send(self, asked: Asked, attempt: _Attempt, output: Output, lease: Lease | None) -> None:
         request, deployment, lesson = asked.request, attempt.deployment, asked.lesson
@@ -333,7 +350,8 @@ class Attempts:
         tokens = round(self._standings.prompt_tokens(deployment.model, len(request.body)))
         head = ReplyHead(self._new_id(), int(self._clock()), request.head.model, lambda: self._now() - began, tokens)
         theirs = self._dialects.named(deployment.upstream.dialect)
-        return translation(request, deployment, theirs, head, self._limits, learns=asked.lesson is not None)
+        able = None if self._abilities is None else self._abilities.of(deployment)
+        return translation(request, deployment, theirs, head, self._limits, able, learns=asked.lesson is not None)
 
     async def _deliver(
         self,

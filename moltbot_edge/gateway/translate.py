@@ -31,7 +31,7 @@ from moltbot_edge.core.reply import (
     ToolCallDelta,
     UsageSaid,
 )
-from moltbot_edge.core.target import target
+from moltbot_edge.core.target import Abilities, target, with_abilities
 from moltbot_edge.core.verdict import Impression
 from moltbot_edge.gateway.caller import Request
 from moltbot_edge.gateway.output import JSON, Output
@@ -65,6 +65,7 @@ class Translation:
         theirs: Dialect,
         head: ReplyHead,
         limits: ExchangeLimits,
+        able: Abilities | None = None,
         *,
         learns: bool,
     ) -> None:
@@ -85,6 +86,8 @@ class Translation:
             self.dropped: tuple[str, ...] = ()
             return
         wanted = target(theirs.name, deployment.model, tools=deployment.tools, images=deployment.images)
+        if able is not None:
+            wanted = with_abilities(wanted, able)
         try:
             fit = cleaned(msgspec.structs.replace(chat, model=deployment.model), wanted)
             outgoing = self._codec.write_request(fit.request)
@@ -341,13 +344,14 @@ def translation(
     theirs: Dialect,
     head: ReplyHead,
     limits: ExchangeLimits,
+    able: Abilities | None = None,
     *,
     learns: bool,
 ) -> Translation | EmbedTranslation:
-    """Raises `InvalidRequest` where this upstream cannot be asked so; another may."""
+    """Raises `InvalidRequest` where this upstream cannot be asked so; another may. *able* is known of its template."""
     if request.dialect.operations[request.path] is Operation.EMBED:
         return EmbedTranslation(request, deployment, theirs, head, limits)
-    return Translation(request, deployment, theirs, head, limits, learns=learns)
+    return Translation(request, deployment, theirs, head, limits, able, learns=learns)
 
 
 def chat_of(request: Request) -> ChatRequest:
