@@ -7,7 +7,7 @@ is found at this point and nowhere later.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -100,6 +100,17 @@ def _checked(model: str | None) -> str:
     if len(model) > MODEL_CHARS:  # an error would say it again, several times as long
         raise InvalidRequest(f"the field `model` is longer than {MODEL_CHARS} characters", param="model")
     return model
+
+
+def with_wishes(head: Head, headers: Mapping[bytes, bytes]) -> Head:
+    """*head* with what *headers* of ours say: they serve every dialect, and win over the body's fields."""
+    said = headers.get(b"x-moltbot-fallbacks")
+    if said is None:
+        return head
+    names = [name for one in said.decode("latin-1").split(",") if (name := one.strip())]
+    if len(names) > MOST_FALLBACKS:
+        raise InvalidRequest(f"the header `x-moltbot-fallbacks` names more than {MOST_FALLBACKS} models")
+    return msgspec.structs.replace(head, fallbacks=tuple(dict.fromkeys(_checked(one) for one in names)))
 
 
 def with_model(body: bytes | bytearray, wanted: str, head: Head) -> list[Body]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import msgspec
 
 from moltbot_edge.core import prefixes
-from moltbot_edge.core.errors import GatewayError
+from moltbot_edge.core.catalog import Route
+from moltbot_edge.core.errors import GatewayError, Overloaded
+from moltbot_edge.core.fallback import instead, says_too_long, too_narrow
 from moltbot_edge.gateway.attempt import Asked, ExchangeLimits
 from moltbot_edge.gateway.caller import Caller, Request
 from moltbot_edge.gateway.dialects import Dialects
@@ -56,25 +60,73 @@ class Exchange:
             ping_after_s=self._limits.ping_after_s,
             client_stall_s=self._limits.client_stall_s,
         )
-        alias = request.head.model
+        alias = ""  # a caller's invention is no label
         self._ticker.add(output)
         try:
             directory = self._directory
-            route = await directory.route(alias) if directory.unasked else directory.catalog.route(alias)
+            name = request.head.model
+            route = await directory.route(name) if directory.unasked else directory.catalog.route(name)
+            alias = route.alias
+            for name in request.head.fallbacks:
+                directory.catalog.route(name)  # a slip of the pen is told before it is needed
             route = self._dialects.able(route, request)
-            marks = prefixes.marks(request.body)
             self._experience.heard(request, route, began)
-            plan = self._planner.plan(route, request, marks)
-            lesson = None if plan.cohort is None else self._experience.opened(request, route, plan.cohort)
-            asked = Asked(request, route, plan, marks, lesson)
-            await self._rounds.ask(asked, output, began)
+            marks = prefixes.marks(request.body)
+            if route.context_fallbacks and self._too_narrow(route, request):
+                await self._instead(route, route.context_fallbacks, "too-long", request, marks, output, began)
+                return
+            try:
+                await self._ask(route, b"", request, marks, output, began)
+            except GatewayError as error:
+                names = () if output.answering else instead(route, request.head.fallbacks, error)
+                if not names:
+                    raise
+                why = "too-long" if says_too_long(error) else "failed"
+                await self._instead(route, names, why, request, marks, output, began)
         except GatewayError as error:
             output.fail(error)
-            if alias not in self._directory.catalog.routes:
-                alias = ""  # a caller's invention is no label
         finally:
             self._ticker.discard(output)
             request.drop_body()
             metrics = self._metrics
             metrics.requests.cell(request.dialect.name, alias, str(output.status or 499)).add()
             metrics.request_seconds.cell(alias).observe(self._now() - began)
+
+    async def _ask(
+        self, route: Route, reason: bytes, request: Request, marks: Sequence[int], output: Output, began: float
+    ) -> None:
+        plan = self._planner.plan(route, request, marks)
+        lesson = None if plan.cohort is None else self._experience.opened(request, route, plan.cohort)
+        if reason:
+            plan = msgspec.structs.replace(plan, reason=reason)
+        await self._rounds.ask(Asked(request, route, plan, marks, lesson), output, began)
+
+    async def _instead(
+        self,
+        first: Route,
+        names: Sequence[str],
+        why: str,
+        request: Request,
+        marks: Sequence[int],
+        output: Output,
+        began: float,
+    ) -> None:
+        """Ask for *names*, one after another, in place of *first*. Raises what the last one raised."""
+        from moltbot_edge.gateway import home  # seldom needed
+
+        for position, name in enumerate(names, 1):
+            try:
+                route = home.fallback(first, self._dialects.able(await self._directory.route(name), request))
+                if not route.deployments:
+                    raise Overloaded(
+                        f"{first.alias!r} is private, and {name!r} is not on this network", retry_after_s=5
+                    )
+                self._metrics.fallbacks.cell(first.alias, route.alias, why).add()
+                await self._ask(route, b"%b: %b" % (first.alias.encode(), why.encode()), request, marks, output, began)
+                return
+            except GatewayError as error:
+                if output.answering or position == len(names) or not (error.retryable or says_too_long(error)):
+                    raise
+
+    def _too_narrow(self, route: Route, request: Request) -> bool:
+        return too_narrow(route, lambda model: self._planner.prompt_tokens(model, request))

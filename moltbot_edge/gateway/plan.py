@@ -55,6 +55,10 @@ class Planner:
         self._chance = chance
         self._turns = dict.fromkeys(policies, 0)
 
+    def prompt_tokens(self, model: str, request: Request) -> float:
+        """An estimate, as *model* counts."""
+        return self._standings.prompt_tokens(model, len(request.body))
+
     def plan(self, route: Route, request: Request, marks: Sequence[int]) -> Plan:
         private = self._guarded.get(route.alias, 0) if self._guarded else 0
         if len(route.deployments) == 1 and not private:

@@ -15,6 +15,7 @@ import msgspec
 
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.errors import GatewayError, Overloaded
+from moltbot_edge.core.fallback import says_too_long
 from moltbot_edge.core.retries import pause_s
 from moltbot_edge.gateway.allowance import Allowance
 from moltbot_edge.gateway.attempt import Asked, Attempts
@@ -79,8 +80,8 @@ class Rounds:
                     await hedging.ask(asked, deployment, other, rest, output, place)
                 return
             except GatewayError as error:
-                if output.answering or not error.retryable:
-                    raise
+                if output.answering or not (error.retryable or (rest and says_too_long(error))):
+                    raise  # another's context may be longer
                 if rest:
                     if not self._may(alias, "elsewhere"):
                         raise

@@ -97,6 +97,11 @@ class Metrics:
             " room (those before were full), hedge (the one before is late).",
             *("model", "policy", "reason"),
         )
+        self.fallbacks = counter(
+            "moltbot_fallbacks_total",
+            "Requests for a model for which another was asked, by both names and the reason: failed, too-long.",
+            *("model", "fallback", "reason"),
+        )
         self.first_token_predicted_ratio = histogram(
             "moltbot_first_token_predicted_ratio",
             "Predicted seconds to a stream's first event, as a multiple of the measured ones.",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from moltbot_edge.core.errors import BodyTooLarge, GatewayError, MethodNotAllowed
+from moltbot_edge.core.head import with_wishes
 from moltbot_edge.gateway.caller import Request
 from moltbot_edge.gateway.dialects import Dialects
 from moltbot_edge.gateway.exchange import Exchange
@@ -20,6 +23,7 @@ FORWARDED = frozenset(
         *(b"anthropic-version", b"anthropic-beta"),  # which shapes it understands
     }
 )
+OURS = b"x-moltbot-"
 
 
 class ChatEndpoint:
@@ -54,9 +58,13 @@ class ChatEndpoint:
                 body: bytes | bytearray = call.body_so_far()  # nearly every request: it came in one read with its head
             else:
                 body = await self._body(call, held)
-            forwarded, content_type = _passed_on(scope)
+            forwarded, content_type, wishes = _passed_on(scope)
             head = dialect.head(path, content_type, body)
+            if wishes:
+                head = with_wishes(head, wishes)
             holder.check_may_use(head.model)
+            for name in head.fallbacks:
+                holder.check_may_use(name)
         except GatewayError as error:
             held.give()
             self._metrics.refused.cell(error.code or error.kind).add()
@@ -113,12 +121,15 @@ class _Held:
             self._budget.give(size)
 
 
-def _passed_on(scope: Scope) -> tuple[bytes, bytes]:
-    """The header lines for the upstream, and the body's type."""
+def _passed_on(scope: Scope) -> tuple[bytes, bytes, Mapping[bytes, bytes]]:
+    """The header lines for the upstream, the body's type, and headers that are for us."""
     forwarded, content_type = b"", b""
+    wishes: dict[bytes, bytes] = {}
     for pair in scope["headers"]:
         if pair[0] in FORWARDED:
             forwarded += b"%b: %b\r\n" % pair
         elif pair[0] == b"content-type":
             content_type = pair[1]
-    return forwarded, content_type
+        elif pair[0].startswith(OURS):
+            wishes[pair[0]] = pair[1]
+    return forwarded, content_type, wishes
