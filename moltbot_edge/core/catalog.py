@@ -87,9 +87,13 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Catalog(msgspec.Struct, frozen=True):
-    """*routes* are by alias; one with a ``*`` in it stands for every name that fits and has no route of its own."""
+    """*routes* are by alias; one with a ``*`` in it stands for every name that fits and has no route of its own.
+
+    *listed* are names that such a pattern stands for, as far as its upstreams have told; others may be asked for too.
+    """
 
     routes: Mapping[str, Route]
+    listed: Mapping[str, tuple[str, ...]] = {}
 
     def route(self, alias: str) -> Route:
         """Raises `UnknownModel`, whose message lists what there is.
@@ -106,15 +110,16 @@ class Catalog(msgspec.Struct, frozen=True):
     def names(self, allowed: Sequence[str] | None = None) -> list[str]:
         """Every alias that callers may use, in the configuration's order; only those in *allowed* where given.
 
-        Not the patterns, which are no names, nor an ``auto`` that has no choice.
+        Not the patterns, which are no names, but what is known of them; nor an ``auto`` that has no choice.
         """
-        return [
+        own = [
             name
             for name, route in self.routes.items()
-            if WILD not in name
-            and (name != AUTO or len(route.deployments) > 1)
-            and (allowed is None or named(name, allowed))
+            if WILD not in name and (name != AUTO or len(route.deployments) > 1)
         ]
+        if self.listed:
+            own = list(dict.fromkeys((*own, *(name for several in self.listed.values() for name in several))))
+        return [name for name in own if allowed is None or named(name, allowed)]
 
     def _fitting(self, alias: str) -> Route | None:
         """Of several patterns, the one that says most of the name."""

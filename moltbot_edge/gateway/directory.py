@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from moltbot_edge.core.catalog import WILD, Catalog, Deployment, Route, Upstream
+from moltbot_edge.core.catalog import WILD, Catalog, Deployment, Route, Upstream, fits
 from moltbot_edge.core.errors import GatewayError
 
 if TYPE_CHECKING:  # only while somebody has to be asked
@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # only while somebody has to be asked
 WAIT_S: Final = 1.0  # of a request that comes first: on a LAN the answers take some milliseconds
 AT_ONCE: Final = 8  # upstreams asked
 SOONEST_S, LATEST_S = 2.0, 300.0  # between two times of asking, doubled from one to the other
+MOST_LISTED: Final = 1_000  # names for one pattern; OpenRouter has some 400 models
 SHOWN: Final = 20  # names in a line of the log
 
 log = logging.getLogger(__name__)
@@ -142,12 +143,24 @@ def refined(catalog: Catalog, upstream: Upstream, found: Found) -> Catalog:
     def known(one: Deployment) -> Deployment:
         return described(one, upstream, found) if one.upstream == upstream else one
 
-    return Catalog(
-        {
-            alias: msgspec.structs.replace(route, deployments=tuple(map(known, route.deployments)))
-            for alias, route in catalog.routes.items()
-        }
-    )
+    routes = {
+        alias: msgspec.structs.replace(route, deployments=tuple(map(known, route.deployments)))
+        for alias, route in catalog.routes.items()
+    }
+    listed = dict(catalog.listed)
+    for alias, route in catalog.routes.items():
+        for one in route.deployments:
+            if WILD in alias and one.upstream == upstream:
+                names = (*listed.get(alias, ()), *_standing_for(alias, one.model, found))
+                listed[alias] = tuple(dict.fromkeys(names))[:MOST_LISTED]
+    return Catalog(routes, listed)
+
+
+def _standing_for(alias: str, pattern: str, found: Found) -> list[str]:
+    """Names that *alias* stands for: those of the models found that fit *pattern*, as callers would say them."""
+    start, star, end = pattern.partition(WILD)
+    fitting = [one.name for one in found.models if star and fits(one.name, pattern) and one.name.isprintable()]
+    return [alias.replace(WILD, name[len(start) : len(name) - len(end)], 1) for name in fitting]
 
 
 def described(one: Deployment, upstream: Upstream, found: Found) -> Deployment:
@@ -179,7 +192,7 @@ def with_models(catalog: Catalog, upstream: Upstream, found: Found, policy: str)
         one = described(Deployment(alias, upstream, model.name), upstream, found)
         routes[alias] = Route(alias, (one,), policy, 1)
         added.append(alias)
-    return Catalog(routes), added
+    return Catalog(routes, catalog.listed), added
 
 
 def _deployments(catalog: Catalog) -> list[Deployment]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from harness import Gateway, serving
-from ollama_answers import OLLAMA
+from ollama_answers import OLLAMA, listing
 from raw_caller import QUESTION, Answer
 from scripted_upstream import Script, Upstream, Visit, answers, completion, hangs, says, upstream
 
@@ -191,6 +191,20 @@ async def test_start_does_not_wait_and_an_end_ends_the_asking() -> None:
         async with serving(Config(model_registry=[Model(name="chat", endpoint=box.url)]), discover=True) as gateway:
             assert (await gateway.get("/health")).status == 200
         await box.was_left()
+
+
+async def test_a_pattern_is_listed_by_the_names_that_its_upstream_has() -> None:
+    async with upstream(says("hi")) as box:
+        answering(box, {"/v1/models": listing({"id": "gpt-4o"}, {"id": "o3-mini"}, {"id": "chat"})})
+        models = [
+            Model(name="openai/*", endpoint=box.url),
+            Model(name="mini-*", endpoint=box.url, model="*-mini"),
+            Model(name="openai/chat", endpoint=box.url, type="openai-chat"),
+        ]
+        async with serving(Config(model_registry=models), discover=True) as gateway:
+            await gateway.ask(CHAT | {"model": "openai/anything"})  # waits until it is known
+            assert await listed(gateway) == ["openai/chat", "openai/gpt-4o", "openai/o3-mini", "mini-o3"]
+            assert (await gateway.get("/v1/models/openai/gpt-4o")).status == 200
 
 
 async def test_an_upstream_whose_dialect_is_said_is_not_asked() -> None:
