@@ -79,7 +79,7 @@ async def test_only_post_is_taken() -> None:
 
 async def test_an_unknown_path_is_told() -> None:
     async with serving(Config()) as gateway, gateway.caller() as client:
-        for path in ("/", "/v1", "/v1/chat", "/v1/chat/completions/", "/v2/models", "/%zz", "/v1/chat%2"):
+        for path in ("/v1", "/v1/chat", "/v1/chat/completions/", "/v2/models", "/%zz", "/v1/chat%2"):
             for method in ("GET", "POST"):
                 answer = await client.ask(None, path=path, method=method)
                 assert (answer.status, answer.error["code"]) == (404, "unknown_url")
