@@ -14,7 +14,7 @@ from typing import Any
 
 import parts
 
-from swapping import course, kills
+from swapping import comeback, course, kills
 
 QUIET = {"args": ["-t", "1", "--poll", "0"]}  # engines with more threads than cores wait for each other
 
@@ -29,7 +29,8 @@ def main() -> int:
     of_course.add_argument("--min-warm-s", type=float, default=2.0, help="engines.min_warm_s")
     of_kills = commands.add_parser("kill", help="a gateway that is killed under load")
     of_kills.add_argument("--times", type=int, default=50)
-    for command in (of_course, of_kills):
+    of_return = commands.add_parser("return", help="a conversation that comes back after a swap")
+    for command in (of_course, of_kills, of_return):
         command.add_argument("--engine", default=os.environ.get("MOLTBOT_EDGE_ENGINES_COMMAND"))
     chosen = parser.parse_args(sys.argv[1:] or ["course"])
     try:
@@ -37,6 +38,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="moltbot-swaps-") as folder:
             if chosen.trial == "kill":
                 return _kill(engine, Path(folder), chosen.times)
+            if chosen.trial == "return":
+                return _return(engine, Path(folder))
             return _course(engine, Path(folder), chosen)
     except parts.Unobtainable as error:
         print(error, file=sys.stderr)
@@ -79,6 +82,24 @@ def _kill(engine: str, folder: Path, times: int) -> int:
     print(f"left behind {len(found.left)}, not served by the next {len(found.unserved)}")
     print(*found.left, *found.unserved, sep="\n", end="")
     return 0 if not found.left and not found.unserved else _with_log(folder)
+
+
+def _return(engine: str, folder: Path) -> int:
+    models: list[Mapping[str, Any]] = []
+    for name in ("here", "there"):
+        shutil.copy(parts.model(), folder / f"{name}.gguf")
+        models.append({"name": name, "file": f"{name}.gguf"})
+    one_fits = {"memory_mb": 460, "min_warm_s": 0.5, "context_tokens": 4096}
+    found = asyncio.run(comeback.run(models, engine, folder, {**QUIET, **one_fits}))
+    first, again = found.turns
+    print(f"a prompt of {first.prompt_tokens} tokens: its first token after {first.first_token_s:.1f} s")
+    print(f"then another model; {found.saved_bytes / 1e6:.0f} MB were saved")
+    print(
+        f"again, {again.prompt_tokens} tokens of which {again.cached_tokens} were cached:"
+        f" after {again.first_token_s:.1f} s, {found.times:.1f} times sooner"
+    )
+    kept = found.cached >= 0.95 and found.times >= 10.0
+    return 0 if kept else _with_log(folder)
 
 
 def _with_log(folder: Path) -> int:

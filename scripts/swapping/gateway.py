@@ -35,7 +35,7 @@ class Gateway:
             "server": {"port": self.port},
             "model_store": str(folder),
             "model_registry": [dict(model) for model in models],
-            "engines": dict(engines),
+            "engines": {"kv_path": str(folder / "kv"), **engines},
         }
         self._config = folder / "gateway.yaml"
         self._config.write_text(yaml.safe_dump(settings))
