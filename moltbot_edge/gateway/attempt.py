@@ -281,7 +281,8 @@ class Attempts:
                 body = with_slot(body, lease.slot)
             if attempt.hear is not unheard and path in PROMPTED:
                 body = asking(body)
-        pool, pieces = self._upstreams.request(deployment, at, path, request.forwarded, body, request.form)
+        forwarded = request.forwarded if translation is None else translation.forwarded
+        pool, pieces = self._upstreams.request(deployment, at, path, forwarded, body, request.form)
         del body
         reply = opened = await pool.send(pieces, attempt.place)
         del pieces
@@ -322,9 +323,7 @@ class Attempts:
         finally:
             opened.close()
 
-    def _mending(
-        self, attempt: _Attempt, request: Request, streamed: bool
-    ) -> Callable[[bytes], Mender | None] | None:
+    def _mending(self, attempt: _Attempt, request: Request, streamed: bool) -> Callable[[bytes], Mender | None] | None:
         """None where this upstream's replies were right once."""
         key = attempt.deployment.name, request.path, streamed
         if key in self._right:

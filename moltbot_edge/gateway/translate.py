@@ -25,6 +25,7 @@ from moltbot_edge.core.reply import (
     Event,
     Finished,
     FinishReason,
+    ReasoningDelta,
     RefusalDelta,
     TextDelta,
     ToolCallBegan,
@@ -41,8 +42,10 @@ from moltbot_edge.upstream.wire import Reply
 if TYPE_CHECKING:
     from moltbot_edge.gateway.attempt import ExchangeLimits
 
+OF_ONE_DIALECT: Final = (b"openai-", b"anthropic-")  # headers
 DROPPED: Final = b"x-moltbot-dropped"
 MOST_DROPPED: Final = 32  # names in the header; a caller may invent thousands
+CHARS_PER_TOKEN: Final = 4  # of a reply whose tokens nobody counted
 JUDGED_BYTES: Final = 256 * 1024  # of a reply's tool calls; more is not judged
 
 _unfit = re.compile(r"[^A-Za-z0-9_.\[\]-]").search
@@ -70,6 +73,9 @@ class Translation:
         learns: bool,
     ) -> None:
         self._codec = theirs.codec()
+        self._head = head
+        self._written_chars = 0
+        self.forwarded = forwarded_to(theirs, request)
         chat = chat_of(request)
         self._streams = chat.stream
         self._writer = request.dialect.codec().event_writer(chat, head, request.path)
@@ -182,7 +188,7 @@ class Translation:
         if not answering and answers():
             begin()
         if answering:
-            output.finish(self._writer.end())
+            output.finish(self._end())
 
     async def _gather(
         self, reply: Reply, output: Output, own: Headers, answers: Callable[[], bool], reader: EventReader
@@ -212,7 +218,7 @@ class Translation:
         passed(reader.end())
         if self._failure is not None:
             raise self._failure
-        pieces.append(self._writer.end())
+        pieces.append(self._end())
         if not answers():
             return
         if self._streams:
@@ -221,11 +227,19 @@ class Translation:
         else:
             output.whole(200, [JSON, *own], b"".join(pieces))
 
+    def _end(self) -> bytes:
+        if self.usage is not None:
+            return self._writer.end()
+        estimated = Usage(self._head.prompt_tokens, self._written_chars // CHARS_PER_TOKEN)
+        return self._writer.write([UsageSaid(estimated)]) + self._writer.end()
+
     def _seen(self, events: list[Event]) -> list[Event]:
         """*events*, up to where the upstream says that it failed."""
         for place, event in enumerate(events):
             kind = type(event)
-            if kind is UsageSaid:
+            if kind is TextDelta or kind is ReasoningDelta:
+                self._written_chars += len(event.text)  # type: ignore[union-attr]
+            elif kind is UsageSaid:
                 self.usage, self.timings = event.usage, event.timings or self.timings  # type: ignore[union-attr]
             elif kind is Broke:
                 self._failure = UpstreamBroke(event.message)  # type: ignore[union-attr]
@@ -255,6 +269,7 @@ class EmbedTranslation:
     ) -> None:
         self._asked = request.dialect.embed_codec().read_request(request.path, request.body)
         self._codec = theirs.embed_codec()
+        self.forwarded = forwarded_to(theirs, request)
         if self._asked.vital and self._asked.origin != theirs.name:
             raise InvalidRequest(f"`{self._asked.vital[0]}` is its dialect's own", param=self._asked.vital[0])
         self._request = request
@@ -359,6 +374,14 @@ def chat_of(request: Request) -> ChatRequest:
     if request.chat is None:
         request.chat = request.dialect.codec().read_request(request.path, request.body)
     return request.chat
+
+
+def forwarded_to(theirs: Dialect, request: Request) -> bytes:
+    """The caller's header lines, without those that are its dialect's own."""
+    if theirs.name == request.dialect.name:
+        return request.forwarded
+    lines = request.forwarded.splitlines(keepends=True)
+    return b"".join([line for line in lines if not line.startswith(OF_ONE_DIALECT)])
 
 
 def dropped_header(names: Sequence[str]) -> Headers:

@@ -344,3 +344,27 @@ print([name for name in sys.modules if name.endswith(("core.chat", "core.reply",
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert done.stdout.strip() == b"[]"
+
+
+async def test_headers_of_a_callers_own_dialect_stay_here() -> None:
+    async with upstream(says("hi")) as box, serving(config(box)) as gateway:
+        headers = "openai-organization: org-1", "x-request-id: 7", "anthropic-beta: x"
+        await gateway.ask(ASKED, *headers, path=RESPONSES)
+        await gateway.ask(QUESTION, *headers)
+    translated, relayed = box.asked
+    assert [translated.header(name) for name in ("openai-organization", "x-request-id", "anthropic-beta")] == [
+        None,
+        "7",
+        None,
+    ]
+    assert relayed.header("openai-organization") == "org-1"
+
+
+async def test_tokens_that_nobody_counted_are_estimated() -> None:
+    bare = json.dumps({"choices": [{"message": {"content": "word " * 40}, "finish_reason": "stop"}]})
+    async with upstream(answers(200, bare)) as box, serving(config(box)) as gateway:
+        usage = (await ask(gateway)).json["usage"]
+        assert usage["output_tokens"] == 50
+        assert usage["input_tokens"] > 0
+        metrics = await gateway.metrics()
+        assert metrics["moltbot_tokens_total", "chat", "output"] == 0  # what is estimated teaches nothing
