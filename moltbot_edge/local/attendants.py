@@ -14,13 +14,14 @@ from moltbot_edge.local.launch import CannotStart, EngineModel, Launcher
 from moltbot_edge.local.leases import Address
 from moltbot_edge.local.lifecycle import Event
 from moltbot_edge.local.memory import Memory, Share, budget_bytes
-from moltbot_edge.local.news import Arrived, Measured, News, Seen, Surveyed, Told
+from moltbot_edge.local.news import Arrived, Busy, Measured, News, Seen, Surveyed, Told
 from moltbot_edge.local.process import Child, how_it_ended, spawn
 from moltbot_edge.local.profile import HOST
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.05, 0.5  # a warm file loads in less than the first, a cold one takes minutes
 SLOTS_POLL_S = 2.0  # see `health.work`
 LISTENS_S = 1.0  # as long as llama-server takes to notice that a caller has left
+LINE_POLL_S = 5.0  # a look at the slots of an engine that others wait for
 MEASURE_S = 1.0  # between two looks at what engines take, while any runs
 
 
@@ -122,6 +123,13 @@ class Attendants:
             self._tell(Seen(name, run, work))
             await asyncio.sleep(SLOTS_POLL_S)
         self._tell(Seen(name, run, work))
+
+    async def watch_line(self, name: str, run: int, port: int) -> None:
+        """A caller that reads slowly holds an engine that has long written its reply: others need not wait for that."""
+        while True:
+            await asyncio.sleep(LINE_POLL_S)
+            work = await health.work(HOST, port)
+            self._tell(Busy(name, run, None if work is None else len(work)))
 
     async def measure(self, children: Mapping[str, tuple[int, int]]) -> None:
         """What each engine takes: *children* are run and pid by name."""

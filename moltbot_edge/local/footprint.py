@@ -48,11 +48,14 @@ _NAMES: Mapping[str, str] = {
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """What of a command decides about memory. *repacked* are the GGML types that this processor wants anew."""
+    """What of a command decides about memory. *repacked* are the GGML types that this processor wants anew.
+
+    *slots* None: the command does not say how many requests are answered at the same time.
+    """
 
     context_tokens: int
     ubatch: int = DEFAULT_UBATCH
-    slots: int = 1
+    slots: int | None = None
     key_bytes: float = 2.0
     value_bytes: float = 2.0
     flash: bool = True
@@ -86,7 +89,7 @@ def launched_by(words: Sequence[str], model: Facts, repacked: Collection[int] = 
     return Launch(
         context_tokens=_number(said.get("--ctx-size"), 0) or trained or 4096,
         ubatch=_number(said.get("--ubatch-size"), DEFAULT_UBATCH),
-        slots=max(1, _number(said.get("--parallel"), 1)),
+        slots=_number(said.get("--parallel"), 0) or None,
         key_bytes=CACHE_TYPES.get(said.get("--cache-type-k", "f16"), 2.0),
         value_bytes=CACHE_TYPES.get(said.get("--cache-type-v", "f16"), 2.0),
         flash=said.get("--flash-attn") != "off",
@@ -133,7 +136,7 @@ def _context_bytes(model: Facts, launch: Launch) -> int:
     total = 0.0
     for layer in range(shape.layers):
         if _recurs(shape, layer):
-            total += launch.slots * _state_bytes(shape)
+            total += (launch.slots or 1) * _state_bytes(shape)
         else:
             total += _cells(model, launch, layer) * _of_layer(shape.kv_heads or shape.heads, layer) * per_head
     return round(total)
@@ -143,7 +146,7 @@ def _cells(model: Facts, launch: Launch, layer: int) -> int:
     whole = _padded(launch.context_tokens)
     if not _slides(model, layer) or launch.whole_window:
         return whole
-    return min(whole, launch.slots * _padded(model.shape.sliding_window + launch.ubatch))
+    return min(whole, (launch.slots or 1) * _padded(model.shape.sliding_window + launch.ubatch))
 
 
 def _slides(model: Facts, layer: int) -> bool:

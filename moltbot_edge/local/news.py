@@ -63,6 +63,14 @@ class Seen(msgspec.Struct, frozen=True):
     work: Work | None
 
 
+class Busy(msgspec.Struct, frozen=True):
+    """How many slots work, of an engine that has a line before it; None: it did not say."""
+
+    name: str
+    run: int
+    slots: int | None
+
+
 class Rests(msgspec.Struct, frozen=True):
     """Nobody has asked it for a while, if *idle_since* is still right."""
 
@@ -85,4 +93,4 @@ class Closing(msgspec.Struct, frozen=True):
     """The gateway ends."""
 
 
-News = Arrived | Came | Left | Unwanted | Surveyed | Told | Seen | Rests | Measured | Tick | Closing
+News = Arrived | Came | Left | Unwanted | Surveyed | Told | Seen | Busy | Rests | Measured | Tick | Closing

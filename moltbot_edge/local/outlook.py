@@ -30,6 +30,10 @@ def tell(records: Mapping[str, Record], in_order: Sequence[Wanted], read_bytes: 
                 progress = Progress(Phase.LOADING, done=min(done, ALMOST))
             case State.STARTING | State.LOADING:
                 progress = Progress(Phase.LOADING)
+            case State.READY:
+                for position, tenant in enumerate(record.waiting):
+                    tenant.wish.on_progress(Progress(Phase.QUEUED, position))
+                continue
             case State.DRAINING | State.STOPPING:
                 progress = Progress(Phase.QUEUED, ahead)
             case _:

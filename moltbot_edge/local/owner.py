@@ -25,6 +25,7 @@ from moltbot_edge.local.lifecycle import Effect, Event, State, step
 from moltbot_edge.local.memory import Memory, Share
 from moltbot_edge.local.news import (
     Arrived,
+    Busy,
     Came,
     Closing,
     Left,
@@ -140,6 +141,10 @@ class Owner:
                     record.suspicion = suspicion(record.suspicion, work, len(record.leased), self._now())
                     if record.suspicion is not None and record.suspicion.stuck(self._now(), self._engines.stuck_s):
                         self._condemn(record, "stuck", self.attendants.stuck())
+            case Busy(name, run, slots):
+                record = self.records[name]
+                if record.run == run and record.engine.state is State.READY:
+                    self._grant(record, 0 if slots is None or record.slots is None else record.slots - slots)
             case Rests(name, run, idle_since):
                 record = self.records[name]
                 if (record.run, record.idle_since) == (run, idle_since) and not record.leased:
@@ -159,6 +164,7 @@ class Owner:
         record = self.records[tenant.name]
         if tenant in record.waiting:
             del record.waiting[tenant]
+            self._mind_the_line(record)
             gone = (State.STOPPED, State.DRAINING, State.STOPPING)
             if not record.waiting and not record.model.pin and record.engine.state in gone and record.engine.wanted:
                 self._step(record, Event.UNWANTED)
@@ -173,6 +179,8 @@ class Owner:
         if tenant.sent and not tenant.answered and record.suspect is None:
             watch = self.attendants.watch_suspect(record.name, record.run, record.port)
             record.suspect = self._begin(watch)
+        if record.engine.state is State.READY:
+            self._grant(record)
         if not record.leased:
             record.idle_since = now = self._now()
             if record.rest_timer is not None:
@@ -205,6 +213,11 @@ class Owner:
             self._on_note(Evicted(record.name, why))
         for effect in effects:
             self._carry_out(record, effect, event, before.state)
+        if record.waiting and not record.engine.wanted and before.state is State.READY:
+            if event is Event.SHUTDOWN:
+                self._refuse(record, self._refusal(record))
+            else:  # who stood in its line is served by the next
+                self._step(record, Event.WANTED)
 
     def _after(self, record: Record, before: State, event: Event) -> None:
         state = record.engine.state
@@ -215,6 +228,8 @@ class Owner:
             if record.watch is not None:
                 record.watch.cancel()
                 record.watch = None
+        if before is State.READY and state is not State.READY:
+            record.closed_at = self._now()
         if state is State.READY and before is not State.READY:
             record.loaded(self._now())
             record.idle_since = self._now()
@@ -237,10 +252,10 @@ class Owner:
             self._keeper.gone(record.name)
             held = record.share.pss - record.share.mapped
             record.returning = Returning(held, record.available_before + held * 4 // 5, self._now() + RETURN_S)
-        for task in (record.suspect, record.resting):
+        for task in (record.suspect, record.resting, record.line):
             if task is not None:
                 task.cancel()
-        record.child = record.suspect = record.resting = record.suspicion = None
+        record.child = record.suspect = record.resting = record.line = record.suspicion = None
         record.share, record.peak_bytes, record.served = Share(), 0, 0
 
     def _say(self, record: Record, before: State, event: Event) -> None:
@@ -292,16 +307,27 @@ class Owner:
             case Effect.REFUSE:
                 self._refuse(record, self._refusal(record))
 
-    def _grant(self, record: Record) -> None:
-        now = self._now()
-        for tenant in record.waiting:
+    def _grant(self, record: Record, spare: int = 0) -> None:
+        """To as many as it has slots for, the first first. *spare* slots are free although they are let."""
+        now, slots = self._now(), record.slots
+        while record.waiting and (slots is None or len(record.leased) < slots or spare > 0):
+            tenant = next(iter(record.waiting))
+            del record.waiting[tenant]
             if not tenant.granted.done():
+                spare -= slots is not None and len(record.leased) >= slots
                 tenant.granted.set_result((HOST, record.port))
                 record.leased.add(tenant)
                 if tenant.wish.keep_s is not None:
                     record.keep_s = tenant.wish.keep_s
                 self._on_note(Waited(record.name, now - tenant.since))
-        record.waiting.clear()
+        self._mind_the_line(record)
+
+    def _mind_the_line(self, record: Record) -> None:
+        if record.waiting and record.line is None and record.engine.state is State.READY:
+            record.line = self._begin(self.attendants.watch_line(record.name, record.run, record.port))
+        elif not record.waiting and record.line is not None:
+            record.line.cancel()
+            record.line = None
 
     def _refuse(self, record: Record, error: GatewayError) -> None:
         for tenant in record.waiting:

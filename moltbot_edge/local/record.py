@@ -77,6 +77,7 @@ class Record:
         self.leased: set[Tenant] = set()
         self.demand = Demand()
         self.idle_since = 0.0
+        self.closed_at = 0.0
         self.keep_s: float | None = None  # as a caller wished last
         self.rest_timer: asyncio.TimerHandle | None = None
         self.resting: asyncio.Task[None] | None = None  # what a keeper does with it while it is idle
@@ -192,5 +193,7 @@ class Record:
         """As placement sees it; None where it is not to be placed, or not yet known."""
         if self.engine.state is not State.STOPPED or not self.engine.wanted or self.survey is None:
             return None
-        since = next((tenant.since for tenant in self.waiting), 0.0)
+        # Who stood in its line had an engine: for a place among the models they wait since it closed. Else it would be
+        # back at once, for those who are older than the one for whom it went.
+        since = max(next((tenant.since for tenant in self.waiting), 0.0), self.closed_at)
         return Wanted(self.name, self.need_bytes(), len(self.waiting), since)

@@ -21,7 +21,7 @@ from moltbot_edge.core.errors import ClosedUnanswered, EngineFailed, ModelTooLar
 from moltbot_edge.core.events import Timings, Usage
 from moltbot_edge.core.lease import Lease, Phase, Progress, Wish
 from moltbot_edge.local import attendants
-from moltbot_edge.local.account import Evicted, Note, Refused, Waited
+from moltbot_edge.local.account import Evicted, Note, Refused, Room, Waited
 from moltbot_edge.local.health import is_ready
 from moltbot_edge.local.keeping import KeepsNothing
 from moltbot_edge.local.memory import Memory
@@ -64,6 +64,9 @@ class Board:
 
     def running(self) -> list[int]:
         return processes_with(str(self.program))
+
+    def room(self, name: str) -> Room:
+        return self.supervisor.account().engines[name]
 
     def states(self) -> dict[str, str]:
         return self.supervisor.states()
@@ -151,6 +154,59 @@ async def test_requests_for_one_model_are_gathered_before_a_swap(tmp_path: Path)
         assert len(engines.notes.evicted("room")) == 2
     assert sorted("".join(served)) == sorted("abcabcabbcac")
     assert [len({*served[at : at + 4]}) for at in (0, 4, 8)] == [1, 1, 1]
+
+
+TWO_SLOTS = {"args": ("--parallel", "2")}
+
+
+async def test_requests_wait_before_an_engine_whose_slots_are_taken(tmp_path: Path) -> None:
+    async with board(tmp_path, models=TWO_SLOTS) as engines, AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(engines.held("a"))
+        waiting = asyncio.create_task(engines.supervisor.ensure_ready("a"))
+        await asyncio.sleep(0.3)
+        assert (engines.room("a").serving, engines.room("a").waiting) == (2, 1)
+        await stack.aclose()
+        assert await is_ready(*await waiting)
+
+
+async def test_who_reads_slowly_holds_no_slot_that_its_engine_has_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attendants, "LINE_POLL_S", 0.1)
+    async with board(tmp_path, models=TWO_SLOTS) as engines, AsyncExitStack() as stack:
+        for _ in range(4):  # whose slots are idle, as the engine says
+            await stack.enter_async_context(engines.held("a"))
+        assert engines.room("a").serving == 4
+
+
+async def test_who_has_waited_too_long_does_not_wait_for_the_others_in_line(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    async def ask(engines: Board, name: str) -> None:
+        async with engines.held(name):
+            order.append(name)
+            await asyncio.sleep(0.3)
+
+    async with board(tmp_path, models={"args": ("--parallel", "1")}, max_wait_s=0.4) as engines:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(6):
+                group.create_task(ask(engines, "a"))
+            await until(lambda: bool(order))
+            group.create_task(ask(engines, "b"))
+        assert sorted(order) == ["a"] * 6 + ["b"]
+        assert order.index("b") <= 4
+
+
+async def test_the_end_of_the_gateway_turns_away_who_stands_in_line(tmp_path: Path) -> None:
+    async with board(tmp_path, models={"args": ("--parallel", "1")}) as engines:
+        holding = engines.held("a")
+        await holding.__aenter__()
+        waiting = asyncio.create_task(engines.supervisor.ensure_ready("a"))
+        await until(lambda: engines.room("a").waiting == 1)
+    with pytest.raises(EngineFailed, match="was stopped"):
+        await waiting
+    await holding.__aexit__(None, None, None)
 
 
 async def test_an_engine_that_has_just_loaded_stays_warm(tmp_path: Path) -> None:
@@ -276,7 +332,7 @@ async def test_an_engine_that_grows_is_known_for_it_and_idle_ones_make_room(tmp_
             await until(lambda: engines.states()["a"] == "stopped")
             assert engines.states()["b"] == "ready"
             assert engines.notes.evicted("grown") == ["a"]
-            await until(lambda: engines.supervisor.account().engines["b"].needed_bytes > 90 * MIB)
+            await until(lambda: engines.room("b").needed_bytes > 90 * MIB)
 
 
 async def test_an_engine_that_eats_the_budget_is_ended_and_its_caller_told(tmp_path: Path) -> None:
@@ -482,4 +538,4 @@ async def test_waiting_is_measured_for_each_request(tmp_path: Path) -> None:
         for _ in range(3):
             await stack.enter_async_context(engines.held("a"))
         assert [note.name for note in engines.notes if isinstance(note, Waited)] == ["a", "a", "a"]
-        assert engines.supervisor.account().engines["a"].serving == 3
+        assert engines.room("a").serving == 3
