@@ -76,7 +76,8 @@ class Exchange:
                 await self._instead(route, route.context_fallbacks, "too-long", request, marks, output, began)
                 return
             try:
-                await self._ask(route, b"", request, marks, output, began)
+                patient = not (route.fallbacks or request.head.fallbacks)
+                await self._ask(route, b"", request, marks, output, began, patient=patient)
             except GatewayError as error:
                 names = () if output.answering else instead(route, request.head.fallbacks, error)
                 if not names:
@@ -93,13 +94,21 @@ class Exchange:
             metrics.request_seconds.cell(alias).observe(self._now() - began)
 
     async def _ask(
-        self, route: Route, reason: bytes, request: Request, marks: Sequence[int], output: Output, began: float
+        self,
+        route: Route,
+        reason: bytes,
+        request: Request,
+        marks: Sequence[int],
+        output: Output,
+        began: float,
+        *,
+        patient: bool,
     ) -> None:
         plan = self._planner.plan(route, request, marks)
         lesson = None if plan.cohort is None else self._experience.opened(request, route, plan.cohort)
         if reason:
             plan = msgspec.structs.replace(plan, reason=reason)
-        await self._rounds.ask(Asked(request, route, plan, marks, lesson), output, began)
+        await self._rounds.ask(Asked(request, route, plan, marks, lesson), output, began, patient=patient)
 
     async def _instead(
         self,
@@ -122,7 +131,8 @@ class Exchange:
                         f"{first.alias!r} is private, and {name!r} is not on this network", retry_after_s=5
                     )
                 self._metrics.fallbacks.cell(first.alias, route.alias, why).add()
-                await self._ask(route, b"%b: %b" % (first.alias.encode(), why.encode()), request, marks, output, began)
+                reason = b"%b: %b" % (first.alias.encode(), why.encode())
+                await self._ask(route, reason, request, marks, output, began, patient=position == len(names))
                 return
             except GatewayError as error:
                 if output.answering or position == len(names) or not (error.retryable or says_too_long(error)):

@@ -56,9 +56,13 @@ class Rounds:
         self._now = now
         self._chance = chance
 
-    async def ask(self, asked: Asked, output: Output, began: float) -> None:
-        """Until one has answered, to *output*. Raises what the last one raised."""
+    async def ask(self, asked: Asked, output: Output, began: float, *, patient: bool = True) -> None:
+        """Until one has answered, to *output*. Raises what the last one raised.
+
+        *patient*: nothing else can be asked, so the same are, once all have failed and a moment may change that.
+        """
         hedging, tried = self.hedging, 0
+        patience_s = self._patience_s if patient else 0.0
         self.retries.requests += 1
         if hedging is not None:
             hedging.allowance.requests += 1
@@ -88,9 +92,9 @@ class Rounds:
                     why = "next"
                     continue
                 tried += 1
-                pause = pause_s(error, tried, self._now() - began, self._patience_s, self._chance())
+                pause = pause_s(error, tried, self._now() - began, patience_s, self._chance())
                 if pause is None or not self._may(alias, "again"):
-                    if isinstance(error, Overloaded):
+                    if isinstance(error, Overloaded) and error.retry_after_s is None:
                         error.retry_after_s = self._attempts.wait_s(plan.order)
                     raise
             finally:

@@ -76,7 +76,7 @@ class Pool:
         `UpstreamTimeout`, `InvalidReply`, `TruncatedReply`, or `Overloaded` when the line is full or too slow.
         Cancelled, it closes the connection: the upstream sees its client leave.
         """
-        if place is None and self.room:
+        if place is None and len(self._busy) + self._opening < self._limit.requests:
             reply = self._kept() or await self._connect()
         else:
             place = place or await in_line((self,))
@@ -90,7 +90,8 @@ class Pool:
                 reply.close()
                 raise
             if reply.error is None:
-                self._heed(reply.status, sent_in_round)
+                if reply.status >= 300 or self._limit.requests < self._limit.most:
+                    self._heed(reply.status, sent_in_round)
                 return reply
             if isinstance(reply.error, UpstreamTimeout):
                 self._limit = self._limit.refused(sent_in_round)
@@ -152,14 +153,12 @@ class Pool:
 
     def _heed(self, status: int, sent_in_round: int) -> None:
         """What an answer says of how much the upstream takes."""
-        before = self._limit
         if status < 300:
-            if before.requests < before.most:
-                self._limit = before.taken(len(self._busy) + self._opening)
-                if self.line:
-                    self._admit()
+            self._limit = self._limit.taken(len(self._busy) + self._opening)
+            if self.line:
+                self._admit()
         elif status in TOO_MUCH:
-            self._limit = before.refused(sent_in_round)
+            self._limit = self._limit.refused(sent_in_round)
 
     def give_back(self, given: Reply | None) -> None:
         """A place that was given to somebody who has left."""

@@ -12,7 +12,7 @@ from raw_caller import QUESTION, request
 from scripted_upstream import answers, completion, hangs, raw, refusing, says, upstream
 
 from moltbot_edge import assemble
-from moltbot_edge.config.schema import Config
+from moltbot_edge.config.schema import Config, Model, Router
 
 pytestmark = pytest.mark.anyio
 
@@ -118,6 +118,19 @@ async def test_the_time_to_come_back_is_what_the_line_will_take() -> None:
         await box.was_asked(3)
         answer = await gateway.ask()
         assert (answer.status, answer.header("retry-after")) == (503, "1")
+
+
+async def test_with_another_model_to_ask_nobody_waits() -> None:
+    with refusing() as closed:
+        async with upstream(says("other")) as other:
+            settings = Config(
+                model_registry=[Model(name="chat", endpoint=closed), Model(name="other", endpoint=other.url)],
+                router=Router(fallbacks={"chat": ["other"]}, retry_for_s=3600),
+            )
+            async with serving(settings) as gateway:
+                assert (await gateway.ask()).body == completion("other")
+                metrics = await gateway.metrics()
+                assert not any(name[0] == "moltbot_retries_total" for name in metrics)
 
 
 def slowly(seconds: float) -> Any:
