@@ -28,6 +28,9 @@ FILE_HALF_LIFE_S = 24 * 3600.0  # of what a file is worth: tomorrow at the same 
 # A card of 32 GB bears some 10 TB of writing: the 64 MiB of a conversation are a hundred-thousandth of it, for which
 # somebody who waits a third of a second longer is asked.
 WEAR_S_PER_MIB = 0.005
+# Of engines that are idle, those that are lost before they end in good order, which saves as well: the power goes, the
+# gateway is killed.
+LOST_WHILE_IDLE = 0.05
 FAILURES = 2  # in a row: one may be a client that changed what it had said
 PROVED, DISPROVED = 0.5, 0.1  # shares of what should have been cached; between them it may be the template
 HOUR_S = 3600

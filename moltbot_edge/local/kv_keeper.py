@@ -161,10 +161,10 @@ class KvKeeper:
         engine.slots[slot] = Slot(held, max(before.busy - 1, 0), self._now())
 
     async def when_idle(self, name: str, address: Address) -> None:
-        await self._save_all(name, address)
+        await self._save_all(name, address, kv.LOST_WHILE_IDLE)
 
     async def before_stop(self, name: str, address: Address) -> None:
-        await self._save_all(name, address)
+        await self._save_all(name, address, 1.0)
 
     def gone(self, name: str) -> None:
         engine = self._engines.get(name)
@@ -216,7 +216,7 @@ class KvKeeper:
         rates = index.rates_of(entry.identity).has_read(entry.size_bytes, moved.seconds)
         self._folder.learned(index.with_rates(entry.identity, rates))
 
-    async def _save_all(self, name: str, address: Address) -> None:
+    async def _save_all(self, name: str, address: Address, chance_of_loss: float) -> None:
         """The largest first: who is waited for may run out of time."""
         engine = self._engines.get(name)
         if engine is None or not engine.running:
@@ -226,12 +226,20 @@ class KvKeeper:
         )
         for place in by_tokens:
             if engine.running and not engine.slots[place].busy:
-                await self._save(name, engine, address, place)
+                await self._save(name, engine, address, place, chance_of_loss)
 
-    async def _save(self, name: str, engine: _Engine, address: Address, place: int) -> None:
+    async def _save(
+        self, name: str, engine: _Engine, address: Address, place: int, chance_of_loss: float = 1.0
+    ) -> None:
         slot = engine.slots[place]
         held, identity = slot.held, engine.identity
-        if held is None or held.kept or identity is None or not held.trail or not self._is_worth(engine, slot):
+        if (
+            held is None
+            or held.kept
+            or identity is None
+            or not held.trail
+            or not self._is_worth(engine, slot, chance_of_loss)
+        ):
             return
         rates = self._folder.index.rates_of(identity)
         if not self._folder.make_room(rates.size_bytes(held.tokens)):
@@ -273,7 +281,7 @@ class KvKeeper:
         if place < len(engine.slots) and engine.slots[place].held is held:
             self._hold(engine, place, msgspec.structs.replace(held, kept=True))
 
-    def _is_worth(self, engine: _Engine, slot: Slot) -> bool:
+    def _is_worth(self, engine: _Engine, slot: Slot, chance_of_loss: float) -> bool:
         held, identity = slot.held, engine.identity
         assert held is not None
         assert identity is not None
@@ -289,7 +297,7 @@ class KvKeeper:
         if spent + rates.size_bytes(held.tokens) > self._day_bytes:
             return False
         chance = kv.chance_of_return(engine.went_on, engine.began, self._now() - slot.used_at)
-        return kv.is_worth_saving(held.tokens, kept, rates, chance, spent / self._day_bytes)
+        return kv.is_worth_saving(held.tokens, kept, rates, chance * chance_of_loss, spent / self._day_bytes)
 
     def _judge(self, name: str, entry: Entry, wish: Wish, usage: Usage) -> None:
         index = self._folder.index

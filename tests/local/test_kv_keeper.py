@@ -35,12 +35,14 @@ class Board:
         self.supervisor = supervisor
         self.keeper = keeper
         self.folder = folder
+        self.address = ("", 0)
         self._metrics = metrics
 
     async def says(self, messages: list[dict[str, str]], **more: Any) -> tuple[str, Usage]:
         """A turn of a conversation, which goes on in *messages*; the slot's number is in the first."""
         body = json.dumps({"messages": messages, "max_tokens": 6, "temperature": 0, **more}).encode()
         async with self.supervisor.lease("small", Wish(trail(body), len(body))) as lease:
+            self.address = lease.address
             asked = json.loads(body) | ({} if lease.slot is None else {"id_slot": lease.slot})
             reply = await post(lease.address, asked)
             said, timings = reply["usage"], reply["timings"]
@@ -156,6 +158,19 @@ async def test_no_more_is_written_than_a_day_allows(board: Any) -> None:
         await engine.says(talk())
         await engine.supervisor.stop("small")
         assert engine.counted() == {}
+
+
+async def test_an_idle_engines_slot_is_saved_once(board: Any) -> None:
+    """In case the power goes; what little is said later is not worth another file while the engine runs."""
+    async with board() as engine:
+        messages = talk()
+        await engine.says(messages)
+        for question in ("", "And in box 4?"):
+            if question:
+                await engine.says(asks(messages, question))
+            await engine.keeper.when_idle("small", engine.address)
+            await engine.keeper.when_idle("small", engine.address)
+            assert engine.counted() == {"save saved": 1}
 
 
 async def test_a_request_that_was_given_up_leaves_its_slot_usable(board: Any) -> None:
