@@ -363,6 +363,14 @@ def test_a_reply_that_breaks_off_is_known_for_it(cut: int) -> None:
         events(CALLS[:cut])
 
 
+def test_what_came_before_a_recorded_stream_was_cut_is_said() -> None:
+    data = (RECORDINGS / "cut.ndjson").read_bytes()
+    reader = OllamaCodec().event_reader(True)
+    assert "".join(event.text for event in reader.feed(data) if isinstance(event, TextDelta)).startswith("Why did")
+    with pytest.raises(TruncatedReply):
+        reader.end()
+
+
 @pytest.mark.parametrize("data", [b"<html>\n", b"[]\n", b'{"message": 5}\n', b"\xff\n", b"[" * 100_000 + b"\n"])
 def test_what_is_no_reply_of_ollamas(data: bytes) -> None:
     with pytest.raises(InvalidReply):
