@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-LOOKED_AT_BYTES = 256 * 1024  # of a body
+LOOKED_AT_BYTES = 256 * 1024  # of a message
 MOST_VALUES = 32
 VALUE_CHARS = 80
 
@@ -25,10 +25,8 @@ _NOW = (
 # A day as people write it goes on over dots between digits, and ends with the sentence, the line or the tag.
 _DAY = rf"(?P<day>(?:[^\n.;<\[\]]|\.(?=\d)){{1,{VALUE_CHARS}}})"
 _VOLATILE = re.compile(rf"{_TIME}|{_UUID}|(?P<now>{_NOW}){_DAY}", re.IGNORECASE)
-# The same in JSON's bytes, and no more than a hint.
-_HINT = re.compile(
-    rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-|current [a-z ]*(?:da|ti)|today", re.IGNORECASE
-)
+# The same in JSON's bytes, and no more than a hint: most messages need no more than this.
+_HINT = re.compile(rb"\d-\d\d[T ]\d\d:|-[0-9A-Fa-f]{4}-|[Cc](?:urrent|URRENT) |[Tt](?:oday|ODAY)")
 
 
 Content = str | list[dict[str, Any]]
@@ -55,8 +53,6 @@ def moved(body: bytes | bytearray) -> bytes | bytearray:
 
     *body* itself where nothing does, where there is no other message to move it to, or where it is not to be read.
     """
-    if _HINT.search(body, 0, LOOKED_AT_BYTES) is None:
-        return body
     try:
         messages = _read_list(_read(body).messages)
         roles = [_read_role(message).role for message in messages]
@@ -89,6 +85,8 @@ def _without(message: msgspec.Raw, values: dict[str, int]) -> msgspec.Raw:
             return found[0]
         return f"{now}[value {values.setdefault(kept, len(values) + 1)}]"
 
+    if _HINT.search(message, 0, LOOKED_AT_BYTES) is None:
+        return message
     fields = _read_fields(message)
     content = _content(fields)
     match content:
