@@ -192,11 +192,12 @@ def assemble(
         new_id=lambda: secrets.token_hex(12),
         rendering=rendering,
     )
+    rounds = _rounds(config.router, planner, attempts, standings, metrics)
     exchange = Exchange(
         directory,
         dialects,
         planner,
-        _rounds(config.router, planner, attempts, standings, metrics),
+        rounds,
         experience,
         metrics,
         ticker,
@@ -241,7 +242,11 @@ def assemble(
             lambda: len(callers.connections),
         ),
         functools.partial(
-            _management, auth, experience, lambda: state(directory.catalog, standings, time.monotonic()), openai
+            _management,
+            auth,
+            experience,
+            lambda: state(directory.catalog, standings, upstreams, rounds, time.monotonic()),
+            openai,
         ),
         functools.partial(_as_ollama, directory, auth, dialects, engines.states, config.engines.context_tokens),
         openai,

@@ -6,15 +6,29 @@ from typing import Any
 
 from moltbot_edge.core.catalog import Catalog, Deployment, Route
 from moltbot_edge.core.scoreboard import Standing
+from moltbot_edge.gateway.rounds import Rounds
 from moltbot_edge.gateway.standings import Standings
+from moltbot_edge.upstream.chat import Upstreams
+from moltbot_edge.upstream.pool import Pool
 
 
-def state(catalog: Catalog, standings: Standings, now: float) -> dict[str, Any]:
+def state(catalog: Catalog, standings: Standings, upstreams: Upstreams, rounds: Rounds, now: float) -> dict[str, Any]:
     """Fit for JSON. *now* is `time.monotonic`; times are seconds from now, or ago.
 
     Where a deployment is ``out``, ``cooling_s`` says for how long yet; null while it is a probe that has to find it.
+    ``retries_left`` and ``hedges_left`` are requests that may be asked once more right now.
     """
-    return {"aliases": [_alias(route, standings, now) for route in catalog.routes.values()]}
+    return {
+        "aliases": [_alias(route, standings, now) for route in catalog.routes.values()],
+        "upstreams": [_upstream(pool) for pool in upstreams.pools()],
+        "retries_left": int(rounds.retries.left),
+        "hedges_left": None if rounds.hedging is None else int(rounds.hedging.allowance.left),
+    }
+
+
+def _upstream(pool: Pool) -> dict[str, Any]:
+    idle, busy, waiting = pool.counts
+    return {"upstream": pool.name, "at_once": pool.limit, "busy": busy, "idle": idle, "waiting": waiting}
 
 
 def _alias(route: Route, standings: Standings, now: float) -> dict[str, Any]:

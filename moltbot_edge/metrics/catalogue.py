@@ -118,7 +118,8 @@ class Metrics:
         )
         self.probes = counter(
             "moltbot_probes_total",
-            "Questions to a machine whether it is there, by what was found: up, not-ready, unreachable, silent.",
+            "Requests that ask a machine only whether it is there, by what was found: up, not-ready,"
+            " unreachable, silent.",
             *("upstream", "result"),
         )
         self.retries = counter(

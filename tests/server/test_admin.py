@@ -43,6 +43,10 @@ async def test_the_router_tells_of_every_alias_what_it_knows() -> None:
             ]
             assert (pattern["alias"], pattern["deployments"][0]["model"]) == ("openai/*", "*")
             assert auto["alias"] == "auto"
+            assert [(one["at_once"], one["busy"], one["waiting"]) for one in answer.json["upstreams"]] == [
+                (10, 0, 0)
+            ] * 2
+            assert (answer.json["retries_left"] > 0, answer.json["hedges_left"]) == (True, None)
 
 
 async def test_only_an_administrators_key_sees_it() -> None:
