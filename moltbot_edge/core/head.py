@@ -7,7 +7,7 @@ is found at this point and nowhere later.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -46,7 +46,7 @@ class _Options(msgspec.Struct):
     include_progress: bool = False
 
 
-class _Wire(msgspec.Struct):
+class Wire(msgspec.Struct):
     """``stream: null`` and ``session: null`` are what some clients send for "not asked for".
 
     *models* is OpenRouter's spelling of fallbacks, where the first may be the model itself.
@@ -60,15 +60,18 @@ class _Wire(msgspec.Struct):
     stream_options: msgspec.Raw = msgspec.Raw()
 
 
-_decode = msgspec.json.Decoder(_Wire).decode
+_decode = msgspec.json.Decoder(Wire).decode
 _decode_options = msgspec.json.Decoder(_Options).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def read_head(body: bytes | bytearray) -> Head:
-    """Raises `InvalidRequest` that names the field at fault. Text inside the values is not looked at."""
+def read_head(body: bytes | bytearray, decode: Callable[[bytes | bytearray], Wire] = _decode) -> Head:
+    """Raises `InvalidRequest` that names the field at fault. Text inside the values is not looked at.
+
+    A dialect's own *decode* may check more of the body on the way.
+    """
     try:
-        wire = _decode(body)
+        wire = decode(body)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"the request body is not right: {error}", param=_field(str(error))) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -149,6 +152,6 @@ def with_slot(body: Sequence[Body], slot: int) -> list[Body]:
 
 
 def _field(message: str) -> str | None:
-    """The field that msgspec's message names: ``Expected `str`, got `int` - at `$.model```."""
-    found = re.search(r"at `\$\.(\w+)|missing required field `(\w+)`", message)
-    return (found[1] or found[2]) if found else None
+    """The field that msgspec's message names: ``Expected `str`, got `int` - at `$.messages[0].role```."""
+    found = [re.search(pattern, message) for pattern in (r"at `\$\.(.+)`", r"missing required field `(\w+)`")]
+    return ".".join(one[1] for one in found if one is not None) or None

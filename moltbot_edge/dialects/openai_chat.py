@@ -30,6 +30,7 @@ from moltbot_edge.api import (
 )
 from moltbot_edge.core import sse
 from moltbot_edge.dialects import openai_prompt, openai_reply
+from moltbot_edge.dialects.openai_head import read_chat_head
 from moltbot_edge.dialects.openai_usage import TimingsWire, UsageWire
 from moltbot_edge.dialects.paths import PATHS
 
@@ -128,6 +129,7 @@ def _last_object(piece: bytes, key: str) -> object | None:
     return found
 
 
+CHAT = "/v1/chat/completions"
 # What comes with a file comes in parts; pictures may come in JSON, too.
 FORMS = frozenset({"/v1/audio/transcriptions", "/v1/audio/translations", "/v1/images/edits"})
 SOUNDS_OR_TEXT = frozenset({"/v1/audio/speech", "/v1/audio/transcriptions", "/v1/audio/translations"})
@@ -138,12 +140,14 @@ class OpenAIChat(Dialect):
     name = "openai-chat"
     paths = PATHS["openai-chat"]
     operations: Mapping[str, Operation] = {
-        "/v1/chat/completions": Operation.CHAT,
+        CHAT: Operation.CHAT,
         "/v1/embeddings": Operation.EMBED,
     }
     any_kind = SOUNDS_OR_TEXT
 
     def head(self, path: str, content_type: bytes, body: bytes | bytearray) -> Head:
+        if path == CHAT:
+            return read_chat_head(body)
         if path in FORMS and not body.startswith(b"{"):
             from moltbot_edge.core.multipart import read_form
 

@@ -18,8 +18,10 @@ from moltbot_edge.core.errors import (
     ClosedUnanswered,
     EngineFailed,
     GatewayError,
+    InvalidRequest,
     Overloaded,
     Unreachable,
+    UpstreamRefused,
     UpstreamTimeout,
 )
 from moltbot_edge.core.events import Outcome
@@ -52,6 +54,7 @@ CHAT = "/chat/completions"
 PROMPTED = (CHAT, "/completions")  # what an engine answers out of a slot's cache
 UNKNOWN_S = 2.0  # what a reply takes where nobody knows
 SOONEST_S, LATEST_S = 1.0, 300.0  # after which a caller is told to come back
+BLAMED = frozenset({400, 422, 500})  # what servers say to what is malformed
 SILENT = (Unreachable, ClosedUnanswered, UpstreamTimeout, EngineFailed)  # where no byte has come before
 
 
@@ -195,9 +198,9 @@ class Attempts:
             else:
                 attempt.silent_since = None
                 await self._ask_engine(asked, attempt, output)
-        except Overloaded:  # a limit of ours: it says nothing of the deployment
+        except (Overloaded, InvalidRequest) as error:  # a limit of ours, a wish of the caller's: not the deployment's
             self._standings.left(deployment, attempt.sent, self._now())
-            self._metrics.attempts.cell(name, Overloaded.code).add()
+            self._metrics.attempts.cell(name, error.code or error.kind).add()
             raise
         except GatewayError as error:
             self._record(attempt, output.status, error)
@@ -291,6 +294,8 @@ class Attempts:
                 refused = await refusal(deployment, reply)
                 if translation is not None:
                     translation.explain(refused)
+                else:
+                    _blame(request, refused)
                 raise refused
             attempt.first_byte_s = self._now() - attempt.began
             attempt.streamed = streamed = is_stream(reply) if translation is None else translation.streams(reply)
@@ -441,6 +446,17 @@ class Attempts:
             cells.input.add(usage.input_tokens)
             cells.output.add(usage.output_tokens)
             cells.cached.add(usage.cached_tokens)
+
+
+def _blame(request: Request, refused: GatewayError) -> None:
+    """Raises `InvalidRequest` where what was refused is malformed: an upstream may fail at it, or not say where."""
+    if not isinstance(refused, UpstreamRefused) or refused.too_long or refused.answered not in BLAMED:
+        return
+    if request.dialect.operations.get(request.path) is Operation.CHAT:
+        try:
+            request.dialect.codec().read_request(request.path, request.body)
+        except InvalidRequest as error:
+            raise error from refused
 
 
 def _for_model(model: str, request: Request, body: bytes | bytearray) -> list[Body]:

@@ -274,7 +274,9 @@ async def test_the_openai_client_raises_what_the_error_event_says() -> None:
         serving(config(box)) as gateway,
         AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as client,
     ):
-        stream = await client.chat.completions.create(model="chat", messages=[], stream=True)
+        stream = await client.chat.completions.create(
+            model="chat", messages=[{"role": "user", "content": "hello"}], stream=True
+        )
         with pytest.raises(APIError, match="broke off"):
             _ = [part async for part in stream]
 

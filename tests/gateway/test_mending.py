@@ -117,9 +117,11 @@ async def test_the_official_client_reads_what_was_mended() -> None:
         serving(config(box)) as gateway,
         AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as client,
     ):
-        whole = await client.chat.completions.create(model="chat", messages=[])
+        whole = await client.chat.completions.create(model="chat", messages=[{"role": "user", "content": "hello"}])
         assert (whole.choices[0].finish_reason, whole.choices[0].index) == ("stop", 0)
-        streamed = await client.chat.completions.create(model="chat", messages=[], stream=True)
+        streamed = await client.chat.completions.create(
+            model="chat", messages=[{"role": "user", "content": "hello"}], stream=True
+        )
         parts = [part async for part in streamed]
         assert [part.choices[0].finish_reason for part in parts] == [None, "stop"]
         assert parts[0].id == parts[1].id

@@ -176,7 +176,9 @@ async def test_the_openai_client_does_not_see_pings() -> None:
         serving(config(box, ping_after_s=TICK_S)) as gateway,
         AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as client,
     ):
-        stream = await client.chat.completions.create(model="chat", messages=[], stream=True)  # begun by a ping
+        stream = await client.chat.completions.create(
+            model="chat", messages=[{"role": "user", "content": "hello"}], stream=True
+        )  # begun by a ping
         script.go_on()
         assert [part.choices[0].delta.content async for part in stream] == ["hi"]
 

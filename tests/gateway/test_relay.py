@@ -292,8 +292,10 @@ async def test_the_openai_client_reads_both() -> None:
         serving(config(box)) as gateway,
         AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as client,
     ):
-        whole = await client.chat.completions.create(model="chat", messages=[])
+        whole = await client.chat.completions.create(model="chat", messages=[{"role": "user", "content": "hello"}])
         assert whole.choices[0].message.content == "whole"
-        streamed = await client.chat.completions.create(model="chat", messages=[], stream=True)
+        streamed = await client.chat.completions.create(
+            model="chat", messages=[{"role": "user", "content": "hello"}], stream=True
+        )
         text = "".join([part.choices[0].delta.content or "" async for part in streamed if part.choices])
         assert text.startswith("Zürich")

@@ -65,7 +65,7 @@ async def test_replies_whole_and_streamed(over_tls: Any, authority: trustme.CA) 
             max_retries=0,
             http_client=DefaultAsyncHttpxClient(verify=trusting),
         ) as client:
-            reply = await client.chat.completions.create(model="chat", messages=[])
+            reply = await client.chat.completions.create(model="chat", messages=[{"role": "user", "content": "hello"}])
             assert reply.choices[0].message.content == "hi"
 
 
