@@ -68,8 +68,10 @@ async def events(folder: Path, body: dict[str, Any]) -> list[Any]:
 
 async def test_who_asks_sees_the_queue_the_load_and_the_reading(tmp_path: Path) -> None:
     options = {"include_usage": True, "include_progress": True}
-    *before, answer = await events(tmp_path, QUESTION | {"stream": True, "stream_options": options})
+    said = await events(tmp_path, QUESTION | {"stream": True, "stream_options": options})
+    before = [one for one in said if "progress" in one]
     told = [one["progress"] for one in before]
+    answer = said[len(before)]
     assert all(one["choices"] == [] and one["object"] == "chat.completion.chunk" for one in before)
     assert list(dict.fromkeys(one["phase"] for one in told)) == ["queued", "loading", "prefill"]
     assert told[0] == {"phase": "queued", "position": 0}
@@ -79,7 +81,7 @@ async def test_who_asks_sees_the_queue_the_load_and_the_reading(tmp_path: Path) 
 
 
 async def test_who_does_not_ask_sees_nothing_of_it(tmp_path: Path) -> None:
-    (answer,) = await events(tmp_path, QUESTION | {"stream": True})
+    answer = (await events(tmp_path, QUESTION | {"stream": True}))[0]
     assert not {"return_progress", "stream_options"} & set(answer["asked"])
 
 
@@ -93,7 +95,7 @@ async def test_who_does_not_ask_sees_nothing_of_it(tmp_path: Path) -> None:
     ],
 )
 def test_the_wish_is_ours_and_goes_to_no_upstream(options: dict[str, Any], sent: dict[str, Any] | None) -> None:
-    body = json.dumps({"model": "chat", "messages": [], "stream": True, "stream_options": options}).encode()
+    body = json.dumps(QUESTION | {"stream": True, "stream_options": options}).encode()
     head = read_head(body)
     assert head.progress is (options.get("include_progress") is True)
     passed = json.loads(b"".join(with_model(body, "other", head)))
