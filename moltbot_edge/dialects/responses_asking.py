@@ -77,7 +77,7 @@ def written(request: ChatRequest) -> Outgoing:
     body: dict[str, Any] = {"model": request.model}
     if instructions is not None:
         body["instructions"] = instructions
-    body["input"] = [item for message in messages for item in _items(message, dropped)]
+    body["input"] = [item for place, message in enumerate(messages) for item in _items(message, place, dropped)]
     body["store"] = False
     include = []
     if request.stream:
@@ -143,7 +143,7 @@ def _instructions(messages: tuple[Message, ...]) -> tuple[str | None, tuple[Mess
             return None, messages
 
 
-def _items(message: Message, dropped: _Dropped) -> Iterable[dict[str, Any]]:
+def _items(message: Message, place: int, dropped: _Dropped) -> Iterable[dict[str, Any]]:
     if message.name is not None:
         dropped.note("messages.name")
     match message.role:
@@ -152,26 +152,26 @@ def _items(message: Message, dropped: _Dropped) -> Iterable[dict[str, Any]]:
                 if isinstance(part, ToolResult):
                     yield _output(part, dropped)
         case Role.ASSISTANT:
-            yield from _turn(message.parts, dropped)
+            yield from _turn(message.parts, place, dropped)
         case role:
             content = [_input(part, dropped) for part in message.parts]
             yield {"type": "message", "role": role.value, "content": content}
 
 
-def _turn(parts: Iterable[Part], dropped: _Dropped) -> Iterable[dict[str, Any]]:
+def _turn(parts: Iterable[Part], place: int, dropped: _Dropped) -> Iterable[dict[str, Any]]:
     """A turn of the assistant's: words that follow each other are one item, whatever else is one by itself."""
     words: list[dict[str, Any]] = []
-    for part in parts:
+    for number, part in enumerate(parts):
         match part:
             case Text(text=text):
                 _note_marker(part, dropped)
-                words.append({"type": "output_text", "text": text, "annotations": []})
+                words.append({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
                 continue
             case Refusal(text=text):
                 words.append({"type": "refusal", "refusal": text})
                 continue
             case Reasoning():
-                item = _thought(part)
+                item = _thought(part, f"rs_{place}_{number}")
             case ToolCall():
                 _note_marker(part, dropped)
                 item = {"type": "function_call", "call_id": part.id, "name": part.name, "arguments": part.arguments}
@@ -181,15 +181,24 @@ def _turn(parts: Iterable[Part], dropped: _Dropped) -> Iterable[dict[str, Any]]:
                     param="messages",
                 )
         if words:
-            yield {"type": "message", "role": "assistant", "content": words}
+            yield _words(words, f"msg_{place}_{number}")
             words = []
         yield item
     if words:
-        yield {"type": "message", "role": "assistant", "content": words}
+        yield _words(words, f"msg_{place}")
 
 
-def _thought(part: Reasoning) -> dict[str, Any]:
-    item: dict[str, Any] = {"type": "reasoning"} if part.id is None else {"type": "reasoning", "id": part.id}
+def _words(words: list[dict[str, Any]], id: str) -> dict[str, Any]:
+    """A text by itself needs no *id*, which nobody has given, and every upstream takes it."""
+    match words:
+        case [{"text": text}] if text:
+            return {"type": "message", "role": "assistant", "content": text}
+        case _:
+            return {"type": "message", "id": id, "role": "assistant", "status": "completed", "content": words}
+
+
+def _thought(part: Reasoning, id: str) -> dict[str, Any]:
+    item: dict[str, Any] = {"type": "reasoning", "id": part.id or id}
     if part.seal is None:
         item["summary"] = []
         item["content"] = [{"type": "reasoning_text", "text": part.text}]

@@ -44,8 +44,9 @@ def echo(request: ChatRequest, head: ReplyHead) -> dict[str, Any]:
         "top_p": request.top_p,
         "truncation": "disabled",
         "background": False,
-        "user": request.user,
     }
+    if request.user is not None:
+        said["user"] = request.user
     for name in ("metadata", "safety_identifier", "prompt_cache_key"):
         if (raw := request.extras.get(name)) is not None:
             said[name] = msgspec.Raw(raw)

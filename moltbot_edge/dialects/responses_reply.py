@@ -325,37 +325,24 @@ class ReplyWriter:
                 return "completed"
 
     def _response(self, status: str) -> dict[str, Any]:
-        usage = None
-        if self._usage is not None:
-            said = self._usage.usage
-            usage = {
-                "input_tokens": said.input_tokens,
-                "input_tokens_details": {
-                    "cached_tokens": said.cached_tokens,
-                    "cache_write_tokens": self._usage.cache_write_tokens or 0,
-                },
-                "output_tokens": said.output_tokens,
-                "output_tokens_details": {"reasoning_tokens": self._usage.reasoning_tokens or 0},
-                "total_tokens": said.input_tokens + said.output_tokens,
-            }
-        details = None
-        if status == "incomplete":
-            reason = "max_output_tokens" if self._finish is FinishReason.LENGTH else "content_filter"
-            details = {"reason": reason}
-        error = None
-        if self._broke is not None:
-            code = self._broke.code if self._broke.code in _ERROR_CODES else "server_error"
-            error = {"code": code, "message": self._broke.message}
-        return {
+        said: dict[str, Any] = {
             "id": self._id,
             "object": "response",
             "status": status,
             "completed_at": self._completed_at() if status == "completed" else None,
-            "error": error,
-            "incomplete_details": details,
+            "error": None,
+            "incomplete_details": None,
             "output": [item for item in self._output if item is not None],
-            "usage": usage,
-        } | self._echo
+        }
+        if self._usage is not None:
+            said["usage"] = _usage(self._usage)
+        if status == "incomplete":
+            reason = "max_output_tokens" if self._finish is FinishReason.LENGTH else "content_filter"
+            said["incomplete_details"] = {"reason": reason}
+        if self._broke is not None:
+            code = self._broke.code if self._broke.code in _ERROR_CODES else "server_error"
+            said["error"] = {"code": code, "message": self._broke.message}
+        return said | self._echo
 
     def _completed_at(self) -> int:
         elapsed_s = self._head.elapsed_s
@@ -400,6 +387,20 @@ def _call(call: _Call, arguments: str, status: str) -> dict[str, Any]:
         "call_id": call.call_id,
         "name": call.name,
         "arguments": arguments,
+    }
+
+
+def _usage(told: UsageSaid) -> dict[str, Any]:
+    usage = told.usage
+    return {
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": told.cache_write_tokens or 0,
+        },
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": told.reasoning_tokens or 0},
+        "total_tokens": usage.input_tokens + usage.output_tokens,
     }
 
 

@@ -324,7 +324,9 @@ def requests(draw: st.DrawFn, says: frozenset[str], origin: str) -> ChatRequest:
         presence_penalty=_maybe(draw, says, "presence_penalty", penalties),
         frequency_penalty=_maybe(draw, says, "frequency_penalty", penalties),
         repeat_penalty=_maybe(draw, says, "repeat_penalty", rates),
-        logit_bias=_maybe(draw, says, "logit_bias", st.dictionaries(st.integers(0, 9).map(str), penalties, max_size=2)),
+        logit_bias=_maybe(
+            draw, says, "logit_bias", st.dictionaries(st.integers(0, 9).map(str), st.integers(-9, 9), max_size=2)
+        ),
         logprobs=logprobs,
         top_logprobs=draw(st.none() | st.integers(1, 20)) if logprobs else None,
         choices=_maybe(draw, says, "choices", st.just(1)),
@@ -379,9 +381,9 @@ def differences(one: ChatRequest | Whole, other: ChatRequest | Whole) -> dict[st
 
 
 def _anybodys(part: Part) -> Part:
-    """Thoughts that nobody sealed are anybody's."""
-    if isinstance(part, Reasoning) and part.seal is None:
-        return msgspec.structs.replace(part, origin=None)
+    """Thoughts that nobody sealed are anybody's, and an item's id is made where there is none."""
+    if isinstance(part, Reasoning):
+        return msgspec.structs.replace(part, origin=None if part.seal is None else part.origin, id=None)
     return part
 
 
