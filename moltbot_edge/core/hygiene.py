@@ -69,7 +69,10 @@ def refuse(request: ChatRequest, target: Target) -> None:
             param=request.vital[0],
         )
     if target.tools is False and request.tools:
-        raise InvalidRequest("this model takes no tools", param="tools")
+        raise InvalidRequest(
+            "this model takes no tools: its chat template has no word for them, or its entry says `tools: false`",
+            param="tools",
+        )
     if target.images is False:
         for place, message in enumerate(request.messages):
             if any(_holds_image(part) for part in message.parts):

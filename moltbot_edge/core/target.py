@@ -16,6 +16,7 @@ from moltbot_edge.core import tool_ids
 from moltbot_edge.core.tool_ids import IdRule
 
 _mistral = re.compile(r"mi[sx]tral|(?:mini|code|dev|magi|voc?)stral|pixtral", re.IGNORECASE).search
+_nine_long = re.compile(r"IDs? .*length (?:exactly )?9\b").search
 _google = re.compile(r"gemini|gemma", re.IGNORECASE).search
 
 
@@ -68,7 +69,9 @@ class _Caps(msgspec.Struct):
     supports_system_role: bool = True
     supports_parallel_tool_calls: bool = True
     supports_tool_calls: bool = True
+    supports_tools: bool = True
     supports_preserve_reasoning: bool = False
+    supports_reasoning_effort: bool | None = None  # builds that do not say it have a way of their own to tell of tools
 
 
 class _Modalities(msgspec.Struct):
@@ -95,18 +98,22 @@ def abilities(props: bytes) -> Abilities | None:
 
 
 def with_abilities(found: Target, engine: Abilities) -> Target:
-    """*found*, as far as its engine's own words go further. What the configuration says of images stands."""
+    """*found*, as far as its engine's own words go further. What the configuration says of images and tools stands.
+
+    A template without a word for tools loses them in silence, and what was called before with them.
+    """
     caps, template = engine.chat_template_caps, engine.chat_template
     refuses = "raise_exception" in template
     ids = found.ids
-    if refuses and "tool" in template and "length 9" in template.replace("exactly ", ""):
+    if refuses and _nine_long(template):
         ids = tool_ids.MISTRAL
+    toolless = not (caps.supports_tools or caps.supports_tool_calls or caps.supports_reasoning_effort is None)
     return msgspec.structs.replace(
         found,
+        tools=False if found.tools is None and toolless else found.tools,
         images=engine.modalities.vision if found.images is None else found.images,
         system=caps.supports_system_role,
-        # A template without calls of its own gets the engine's generic ones, which come several at a time.
-        parallel_calls=caps.supports_parallel_tool_calls or not caps.supports_tool_calls,
+        parallel_calls=caps.supports_parallel_tool_calls,
         reasoning=found.reasoning or caps.supports_preserve_reasoning,
         alternates=refuses and "alternate" in template,
         ids=ids,
