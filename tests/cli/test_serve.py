@@ -40,14 +40,15 @@ def test_a_second_ctrl_c_waits_for_no_reply(second: signal.Signals, waits: bool,
     with socket.create_server(("127.0.0.1", 0)) as box:
         box.settimeout(WAIT_S)
         (tmp_path / "moltbot.yaml").write_text(
-            f"model_registry: [{{name: chat, endpoint: 'http://127.0.0.1:{box.getsockname()[1]}'}}]"
+            "model_registry: "
+            f"[{{name: chat, type: openai-chat, endpoint: 'http://127.0.0.1:{box.getsockname()[1]}'}}]"
         )
         with subprocess.Popen([*SERVE, "--port", "0"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             found = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline() + process.stdout.readline())
             assert found is not None
             with socket.create_connection(("127.0.0.1", int(found[1])), WAIT_S) as caller:
-                body = b'{"model":"chat","messages":[]}'
+                body = b'{"model":"chat","messages":[{"role":"user","content":"hi"}]}'
                 head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
                 caller.sendall(head % len(body) + body)
                 upstream, _ = box.accept()
