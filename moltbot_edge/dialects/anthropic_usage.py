@@ -53,8 +53,9 @@ def _tokens(said: int | None) -> int:
     return min(max(said or 0, 0), MOST_TOKENS)
 
 
-def written(told: UsageSaid | None) -> dict[str, Any]:
-    usage = Usage() if told is None else told.usage
+def written(told: UsageSaid | None, prompt_tokens: int) -> dict[str, Any]:
+    """*prompt_tokens* are an estimate, for as long as nobody has told."""
+    usage = Usage(prompt_tokens) if told is None else told.usage
     kept = 0 if told is None else told.cache_write_tokens or 0
     said: dict[str, Any] = {
         "input_tokens": max(usage.input_tokens - usage.cached_tokens - kept, 0),

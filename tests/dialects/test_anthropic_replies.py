@@ -180,6 +180,13 @@ def test_usage_is_all_that_was_read_and_what_the_cache_gave() -> None:
     assert json.loads(write(events, stream=False))["usage"] == usage
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_prompt_that_nobody_counted_is_estimated(stream: bool) -> None:
+    writer = codec.event_writer(asked(stream), ReplyHead("1", 0, "m", prompt_tokens=40), "/v1/messages")
+    said = writer.write([Began(), TextDelta("Hi.")]) + writer.write([Finished(STOP)]) + writer.end()
+    assert said.count(b'"input_tokens":40') == (2 if stream else 1)
+
+
 def test_a_stream_in_its_order() -> None:
     stream = write(
         [Began("x", "y"), TextDelta("Hel")], [TextDelta("lo"), Finished(STOP)], [UsageSaid(Usage(9, 2, 4))], stream=True
