@@ -131,19 +131,35 @@ def codec(name: str) -> ChatCodec:
 # Pieces.
 
 # Not what no JSON text can say, and never blank: to some dialects a blank text is none.
-texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=24).filter(str.strip)
-names = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)
+_odd = [
+    "Zürich 🌉",
+    'say "\\n"',
+    "<|im_end|>",
+    "data: x\n\nevent: y",
+    "\u2028",
+    "a\r\nb",
+    "\x00",
+    "</think>",
+    "{}",
+    "[DONE]",
+]
+texts = st.sampled_from(_odd) | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6).filter(
+    str.strip
+)
+names = st.sampled_from(["get_weather", "a", "read_file", "x_1", "Bash"]) | st.text(
+    "abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=4
+)
 rates = st.integers(0, 100).map(lambda percent: percent / 100)
 penalties = st.integers(-20, 20).map(lambda tenths: tenths / 10)
 _numbers = st.integers(-(2**53) + 1, 2**53 - 1)
 _values = st.recursive(
     st.none() | st.booleans() | _numbers | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
-    max_leaves=6,
+    max_leaves=3,
 )
-arguments = st.dictionaries(names, _values, max_size=3).map(lambda value: msgspec.json.encode(value).decode())
+arguments = st.dictionaries(names, _values, max_size=2).map(lambda value: msgspec.json.encode(value).decode())
 broken_arguments = st.sampled_from(['{"city": "Ro', "{'city': 'Rome'}", "not JSON", "[1, 2]"])
-schemas = st.dictionaries(names, st.sampled_from(["string", "integer", "boolean"]), max_size=3).map(
+schemas = st.dictionaries(names, st.sampled_from(["string", "integer", "boolean"]), max_size=2).map(
     lambda fields: msgspec.json.encode(
         {"type": "object", "properties": {key: {"type": kind} for key, kind in fields.items()}}
     )
