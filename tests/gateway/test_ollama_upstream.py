@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import ollama
 import pytest
 from harness import serving
+from raw_caller import request
 from scripted_upstream import Script, Upstream, Visit, answers, chunk, delta, says, streams, upstream
 
-from moltbot_edge.config.schema import Config, Model
+from moltbot_edge.config.schema import Config, Limits, Model
+from moltbot_edge.dialects.ollama import PING
 
 pytestmark = pytest.mark.anyio
 
@@ -129,3 +134,48 @@ async def test_embeddings_both_ways() -> None:
         assert answer.header("x-moltbot-dropped") == "truncate"
         older = await gateway.ask({"model": "chat", "prompt": "a cat"}, path="/api/embeddings")
         assert older.json == {"embedding": [0.25, -1.5]}
+
+
+@pytest.mark.parametrize("kind", ["ollama", "openai-chat"])
+@pytest.mark.parametrize(
+    ("path", "asked"), [("/api/chat", {"messages": HELLO}), ("/api/generate", {"prompt": "hello"})]
+)
+async def test_a_silent_upstream_leaves_a_stream_open_with_lines_that_say_nothing(
+    kind: str, path: str, asked: dict[str, Any]
+) -> None:
+    pinged = asyncio.Event()
+
+    async def script(visit: Visit) -> None:
+        await pinged.wait()
+        await (ndjson(RECORDED) if kind == "ollama" else streams([delta("Why"), b"data: [DONE]\n\n"]))(visit)
+
+    async with upstream(script) as box:
+        patient = msgspec.structs.replace(settings(box, kind), limits=Limits(ping_after_s=0.25))
+        async with serving(patient) as gateway, gateway.caller() as client:
+            await client.send(request({"model": "chat"} | asked, path=path))
+            lines = b""
+            async for piece in client.pieces(await client.head()):
+                lines += piece
+                if lines.count(PING) >= 2:
+                    pinged.set()
+            said = [json.loads(line) for line in lines.splitlines()]
+            assert lines.startswith(PING * 2)
+            assert [one["done"] for one in said].count(True) == 1
+            assert said[-1]["done"] is True
+
+
+async def test_the_official_client_takes_a_ping_for_nothing_said() -> None:
+    pinged = asyncio.Event()
+
+    async def script(visit: Visit) -> None:
+        await pinged.wait()
+        await ndjson(RECORDED)(visit)
+
+    async with upstream(script) as box:
+        patient = msgspec.structs.replace(settings(box), limits=Limits(ping_after_s=0.25))
+        async with serving(patient) as gateway, ollama.AsyncClient(host=gateway.url) as client:
+            words = ""
+            async for piece in await client.chat("chat", messages=HELLO, stream=True):
+                words += piece.message.content or ""
+                pinged.set()
+            assert words == WORDS
