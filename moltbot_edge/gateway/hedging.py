@@ -80,7 +80,7 @@ class Hedging:
                 rest.remove(other)
                 again = msgspec.structs.replace(asked, plan=msgspec.structs.replace(asked.plan, reason=b"hedged"))
                 runners.append(race.enter(self._attempts.ask, None, again, other, output, None))
-            await _answered([runner.task for runner in runners], output)
+            await _answered(race, output)
         finally:
             if len(runners) > 1:
                 outcome = "failed" if race.winner is None else "won" if race.winner is runners[1] else "lost"
@@ -127,14 +127,14 @@ def _expected(candidate: Candidate, query: RouteQuery, streamed: bool) -> Expect
     return Expected(first_s, first_s if streamed else first_s + candidate.standing.speed.reply_s)
 
 
-async def _answered(tasks: Sequence[asyncio.Task[None]], output: Output) -> None:
-    """Once one of *tasks* has answered. Raises what the last one to fail raised, or the one that the caller heard."""
-    running = set(tasks)
+async def _answered(race: _Race, output: Output) -> None:
+    """Once one of them has answered. Raises what the last one to fail raised, or the one that the caller heard."""
+    running = {runner.task for runner in race.runners}
     while running:
         done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            if task.cancelled():  # the other has begun to answer
-                continue
+            if task.cancelled() or (race.winner is not None and race.winner.task is not task):
+                continue  # the other answers
             error = task.exception()
             if error is None:
                 return

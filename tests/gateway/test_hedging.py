@@ -151,6 +151,24 @@ async def test_a_first_that_fails_leaves_it_to_the_second_that_is_asked_already(
         assert (len(first.asked), len(second.asked)) == (1, 1)
 
 
+@BOTH
+async def test_a_first_that_fails_just_as_the_second_begins_to_answer_does_not_end_that_answer(body: Any) -> None:
+    for _ in range(5):
+        ends = asyncio.Event()
+        async with (
+            upstream(later(ends, raw())) as first,
+            upstream(later(ends, answer_to(body, "second"))) as second,
+            serving(settings(on(LOCAL[0], first), on(LOCAL[1], second))) as gateway,
+            gateway.caller() as client,
+        ):
+            await client.send(request(body))
+            await second.was_asked()
+            ends.set()
+            answer = await client.reply()
+            assert b"second" in answer.body
+            assert b"error" not in answer.body
+
+
 async def test_when_both_fail_a_third_is_asked() -> None:
     ends = asyncio.Event()
     fails = later(ends, answers(500, "{}"))
