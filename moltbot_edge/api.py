@@ -22,7 +22,8 @@ named in its options first, and leaves long ones in the order in which they came
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Meta, Struct, field
 
@@ -79,6 +80,9 @@ from moltbot_edge.core.speed import Speed
 from moltbot_edge.core.verdict import Impression
 from moltbot_edge.kernel.marks import mark
 
+if TYPE_CHECKING:
+    from moltbot_edge.core import chat, embedding, reply
+
 __all__ = [
     "EVENT_STREAM",
     "NDJSON",
@@ -100,8 +104,8 @@ __all__ = [
     "Impression",
     "InvalidReply",
     "InvalidRequest",
-    "Meta",
     "Mender",
+    "Meta",
     "MethodNotAllowed",
     "ModelTooLarge",
     "NotAdmin",
@@ -134,10 +138,13 @@ __all__ = [
     "UpstreamRefused",
     "UpstreamTimeout",
     "Usage",
+    "chat",
     "dialect",
+    "embedding",
     "field",
     "policy",
     "read_head",
+    "reply",
     "sse",
 ]
 
@@ -153,3 +160,12 @@ def policy(name: str) -> Callable[[P], P]:
 def dialect(name: str) -> Callable[[D], D]:
     """Marks a class whose instances have the members of `Dialect`."""
     return mark("dialect", name)
+
+
+def __getattr__(name: str) -> ModuleType:
+    """The canonical chat, the events of its reply and embeddings: imported where a dialect is translated."""
+    if name not in ("chat", "embedding", "reply"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from moltbot_edge.core import chat, embedding, reply
+
+    return {"chat": chat, "embedding": embedding, "reply": reply}[name]

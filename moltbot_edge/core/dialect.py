@@ -163,6 +163,21 @@ class Operation(StrEnum):
     COUNT = "count"  # tokens of a request
 
 
+class Unread:
+    """Of a reply into which nobody looks."""
+
+    usage: Usage | None = None
+    timings: Timings | None = None
+    reply_id: str | None = None
+
+    def feed(self, data: bytes) -> None: ...
+
+    def end(self) -> None: ...
+
+    def impression(self) -> Impression | None:
+        return None
+
+
 class Dialect(Protocol):
     """*paths* maps the path that callers use to the path below an upstream's base URL, *operations* to what it is for.
 
@@ -194,16 +209,15 @@ class Dialect(Protocol):
         """The header that carries an upstream's key."""
         ...
 
-    @abstractmethod
     def prompt(self, body: bytes | bytearray) -> Prompt:
         """What *body* asks. It is JSON; one that is no request of this dialect asks nothing."""
-        ...
+        return Prompt()
 
-    @abstractmethod
-    def reader(self, streamed: bool) -> ReplyReader: ...
+    def reader(self, streamed: bool) -> ReplyReader:
+        return Unread()
 
-    @abstractmethod
-    def observer(self, streamed: bool) -> ReplyObserver: ...
+    def observer(self, streamed: bool) -> ReplyObserver:
+        return Unread()
 
     def mender(self, path: str, streamed: bool, first: bytes, head: Callable[[], ReplyHead]) -> Mender | None:
         """For a reply that lacks what this dialect's clients demand; None where nothing is lacking.

@@ -1,9 +1,11 @@
 """Wire formats, each one file of pure functions behind `core.dialect.Dialect`.
 
 paths          where the callers of each come: all that is imported before the first of them does
-openai_chat    /v1/chat/completions and its neighbours: completions, embeddings, rerank
+openai_chat    /v1/chat/completions and its neighbours: completions, embeddings, rerank, sounds and pictures
+openai_head    the head of a chat, and what of its form can be seen on the way
 openai_prompt  what such a request asks
-openai_reply   what the form of such a reply shows
+openai_reply   what the form of such a reply shows; openai_mending puts in what it lacks
+openai_codec   joins what translates it: request, asking, events, answer; openai_embedding, for vectors
 ollama         /api/chat and its neighbours; ollama_codec joins what translates them (request, outgoing, reply, values)
 anthropic_messages  /v1/messages and its count of tokens; anthropic_codec names what translates them
 """
