@@ -277,7 +277,9 @@ def _tagged(name: str) -> str:
 
 
 def _root(upstream: Upstream) -> str:
-    return upstream.base_path.removesuffix("/v1")
+    """Where an Ollama's own paths begin: below its address, however much of one of them was written with it."""
+    base = upstream.base_path
+    return base.removesuffix("/v1") if base.endswith("/v1") else base.removesuffix("/api")
 
 
 def _is_anthropic(listing: Answer, listed: Sequence[_Listed]) -> bool:

@@ -119,6 +119,13 @@ def test_an_ollama_without_a_model_is_one_too() -> None:
     assert (it.kind, it.models) == (Kind.OLLAMA, ())
 
 
+def test_an_ollama_written_with_the_beginning_of_its_paths() -> None:
+    written = Upstream("box:80", "http", "box", 80, "/api", auto=True)
+    it, _ = played(OLLAMA, written)
+    assert it is not None
+    assert (it.kind, it.base_path, it.also) == (Kind.OLLAMA, "", (("openai-chat", "/v1"),))
+
+
 def test_an_ollama_below_a_path() -> None:
     below = Upstream("box:80", "http", "box", 80, "/ollama/v1", auto=True)
     it, _ = played({f"/ollama{path}": reply for path, reply in OLLAMA.items()}, below)
