@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 
-from moltbot_edge.core import stable, volatile
+from moltbot_edge.core import stable
 from moltbot_edge.core.difference import Difference, difference
 from moltbot_edge.core.events import Usage
 from moltbot_edge.core.stable import Renderings
+from moltbot_edge.core.volatile import Mover
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +33,17 @@ class Rendering:
         self._stabilise = stabilise
         self._now = now
         self._renderings: dict[str, Renderings] = {}
+        self._movers: dict[str, Mover] = {}
         self._last: dict[tuple[str, int], _Last] = {}
         self._said_at: dict[str, float] = {}
 
     def of(self, engine: str, model: str, body: Body) -> tuple[Body, tuple[int, ...]]:
         """What *engine* is sent for it, *body* itself mostly, and by what its keeper knows the conversation."""
         if self._stabilise is True or (self._stabilise is not False and model in self._stabilise):
-            body = volatile.moved(body)
+            mover = self._movers.get(engine)
+            if mover is None:
+                self._movers[engine] = mover = Mover()
+            body = mover.moved(body)
         renderings = self._renderings.get(engine)
         if renderings is None:
             self._renderings[engine] = renderings = Renderings()

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from moltbot_edge.core.volatile import MOST_VALUES, moved
+from moltbot_edge.core.volatile import KEPT_QUESTIONS, MOST_VALUES, Mover
 
 ASKED = {"role": "user", "content": "what day is it?"}
 EARLIER = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hello to you"}]
 UUID = "3f2b8c1e-0a4d-4a53-9d3b-1c2d3e4f5a6b"
 
 
-def sent(*messages: Any) -> list[dict[str, Any]]:
+def sent(*messages: Any, mover: Mover | None = None) -> list[dict[str, Any]]:
     body = json.dumps({"model": "small", "messages": messages}).encode()
-    found: list[dict[str, Any]] = json.loads(moved(body))["messages"]
+    found: list[dict[str, Any]] = json.loads((mover or Mover()).moved(body))["messages"]
     return found
 
 
@@ -86,15 +86,63 @@ def test_parts_of_a_message_are_looked_at_too() -> None:
 )
 def test_what_does_not_change_stays_byte_for_byte(messages: list[Any]) -> None:
     body = json.dumps({"messages": messages}).encode()
-    assert moved(body) is body
+    assert Mover().moved(body) is body
 
 
 @pytest.mark.parametrize("body", [b"", b"2026-11-23T06:05", b'{"messages": "2026-11-23T06:05"}', UUID.encode()])
 def test_what_cannot_be_read_is_left_to_the_engine(body: bytes) -> None:
-    assert moved(body) is body
+    assert Mover().moved(body) is body
 
 
 def test_no_more_is_moved_than_anybody_means() -> None:
     ids = " ".join(f"{number:08}{UUID[8:]}" for number in range(100))
     first, last = sent({"role": "system", "content": ids}, ASKED)
     assert first["content"].count("[value") == last["content"].count("[value") == MOST_VALUES
+
+
+def test_a_conversation_with_a_clock_goes_on_from_what_was_sent() -> None:
+    mover = Mover()
+    history: list[Any] = []
+    before: list[Any] = []
+    for minute in range(10, 14):
+        history.append({"role": "user", "content": f"question {minute}"})
+        found = sent({"role": "system", "content": f"Current time: 06:{minute}"}, *history, mover=mover)
+        assert found[: len(before)] == before
+        assert f"[value 1] is 06:{minute}." in found[-1]["content"]
+        history.append({"role": "assistant", "content": "well"})
+        before = [*found, history[-1]]
+
+
+def test_a_first_question_that_comes_again_as_it_was_stays_as_it_was() -> None:
+    mover = Mover()
+    opening = {"role": "user", "content": f"{UUID}: hello"}
+    assert sent(opening, mover=mover) == [opening]
+    assert sent(opening, EARLIER[1], ASKED, mover=mover) == [opening, EARLIER[1], ASKED]
+
+
+def test_a_first_question_that_is_made_anew_each_time_gives_way() -> None:
+    mover = Mover()
+    for number in (1, 2):
+        opening = {"role": "user", "content": f"{number}{UUID[1:]}: hello"}
+        if number == 1:
+            sent(opening, mover=mover)
+        else:
+            first, _, last = sent(opening, EARLIER[1], ASKED, mover=mover)
+            assert first["content"] == "[value 1]: hello"
+            assert f"{number}{UUID[1:]}" in last["content"]
+
+
+def test_the_same_question_in_another_conversation_is_another() -> None:
+    mover = Mover()
+    sent({"role": "system", "content": "Current time: 06:10"}, ASKED, mover=mover)
+    system = {"role": "system", "content": "be brief"}
+    assert sent(system, ASKED, EARLIER[1], EARLIER[0], mover=mover)[1] == ASKED
+
+
+def test_old_questions_are_forgotten() -> None:
+    mover = Mover()
+    for number in range(KEPT_QUESTIONS + 10):
+        sent(
+            {"role": "system", "content": "Current time: 06:10"}, {"role": "user", "content": str(number)}, mover=mover
+        )
+    assert len(mover._ends) == KEPT_QUESTIONS

@@ -113,7 +113,7 @@ async def test_a_clock_in_the_system_prompt_costs_nothing_once_it_is_moved(
         for minute in (1, 2):
             talk.messages[0] = {"role": "system", "content": f"Current time: 2026-11-23 06:0{minute}. {RULES}"}
             usages.append(await talk.says("What is in box 3?"))
-        assert cached(usages[1]) >= 0.8 * usages[0]["prompt_tokens"]
+        assert cached(usages[1]) >= 0.95 * usages[0]["prompt_tokens"]
 
 
 async def test_a_clock_that_stays_is_shown_in_the_log(
