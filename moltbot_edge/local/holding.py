@@ -6,9 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from moltbot_edge.local.lifecycle import State
 from moltbot_edge.local.placement import Running, Stage
-from moltbot_edge.local.record import Record
-
-MARGIN = 1.05  # what engines take may be so much more than was given before one of them is ended
+from moltbot_edge.local.record import MARGIN, Record
 
 
 def free_bytes(running: Iterable[Running], records: Mapping[str, Record], available: int) -> int:

@@ -359,17 +359,17 @@ class Owner:
     def _place(self) -> None:
         if self.limit_bytes is None:
             return
-        now, records = self._now(), self.records
+        now, records, limit = self._now(), self.records, self.limit_bytes
         self._look_for_memory(now)
-        wanted = [one for record in records.values() if (one := record.wanted()) is not None]
+        wanted = [one for record in records.values() if (one := record.wanted(limit)) is not None]
         ttl_s = self._engines.ttl_s
-        running = [one for record in records.values() for one in record.running(now, ttl_s)]
+        running = [one for record in records.values() for one in record.running(now, ttl_s, limit)]
         free = holding.free_bytes(running, records, self._memory.available()) if wanted else None
-        budget = Budget(self.limit_bytes, self._engines.min_warm_s, self._engines.max_wait_s, free)
+        budget = Budget(limit, self._engines.min_warm_s, self._engines.max_wait_s, free)
         said = placement.place(wanted, running, budget, now)
-        room_bytes = {one.name: placement.room(running, self.limit_bytes, one.name) for one in wanted}
+        room_bytes = {one.name: placement.room(running, limit, one.name) for one in wanted}
         for name in said.refuse:
-            self._turn_down(records[name], too_large(records[name], room_bytes[name], self.limit_bytes), "too-large")
+            self._turn_down(records[name], too_large(records[name], room_bytes[name], limit), "too-large")
         for name in said.stop:
             why = "ttl" if name in said.expired else "room" if wanted else "grown"
             self._step(records[name], Event.UNWANTED, why=why)

@@ -21,6 +21,7 @@ SOON_S = 60.0  # what "use soon" means: about as long as a person reads and writ
 LOAD_BYTES_S = 100e6  # as an SD card in a Pi 5 reads, until a load has been seen
 PREFILL_TOKENS_S = 50.0  # of 1B on a Pi 5, until a reply has told
 LEARNING = 0.3  # the newest of what is learned counts so much
+MARGIN = 1.05  # what engines take may be so much more than was given before one of them is ended
 SPARE = 1.02  # what was measured may be a page or two more next time
 
 _STAGES = {
@@ -164,7 +165,7 @@ class Record:
             self.expected_load_s() + self.held_tokens / (self.prefill_rate or PREFILL_TOKENS_S)
         )
 
-    def running(self, now: float, ttl_s: float | None) -> list[Running]:
+    def running(self, now: float, ttl_s: float | None, limit_bytes: int) -> list[Running]:
         """As placement sees it; nothing while it takes nothing."""
         stage = _STAGES.get(self.engine.state)
         if stage is None:
@@ -172,7 +173,7 @@ class Record:
         return [
             Running(
                 self.name,
-                self.held_bytes(),
+                tolerated(self.held_bytes(), limit_bytes),
                 stage,
                 len(self.leased),
                 self.model.pin,
@@ -189,11 +190,16 @@ class Record:
             return self.keep_s if self.keep_s >= 0 else None
         return self.model.ttl_s if self.model.ttl_s is not None else ttl_s
 
-    def wanted(self) -> Wanted | None:
+    def wanted(self, limit_bytes: int) -> Wanted | None:
         """As placement sees it; None where it is not to be placed, or not yet known."""
         if self.engine.state is not State.STOPPED or not self.engine.wanted or self.survey is None:
             return None
         # Who stood in its line had an engine: for a place among the models they wait since it closed. Else it would be
         # back at once, for those who are older than the one for whom it went.
         since = max(next((tenant.since for tenant in self.waiting), 0.0), self.closed_at)
-        return Wanted(self.name, self.need_bytes(), len(self.waiting), since)
+        return Wanted(self.name, tolerated(self.need_bytes(), limit_bytes), len(self.waiting), since)
+
+
+def tolerated(size: int, limit_bytes: int) -> int:
+    """*size*, or the whole budget where it is hardly more: it fits alone, as none would be ended for it."""
+    return limit_bytes if limit_bytes < size <= limit_bytes * MARGIN else size
