@@ -207,6 +207,28 @@ async def test_a_pattern_is_listed_by_the_names_that_its_upstream_has() -> None:
             assert (await gateway.get("/v1/models/openai/gpt-4o")).status == 200
 
 
+async def test_an_anthropic_is_asked_with_its_own_headers() -> None:
+    no_key = {"type": "error", "error": {"type": "authentication_error", "message": "x-api-key header is required"}}
+    claude = {"type": "model", "id": "claude-a", "display_name": "Claude A", "created_at": "2025-09-29T00:00:00Z"}
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-a", "stop_reason": "end_turn"}
+    words = {"content": [{"type": "text", "text": "hi"}], "usage": {"input_tokens": 5, "output_tokens": 1}}
+    async with upstream(answers(200, json.dumps(message | words))) as box:
+
+        async def get(visit: Visit) -> None:
+            known = box.probed[-1].header("x-api-key") == "secret"
+            await answers(200 if known else 401, json.dumps({"data": [claude]} if known else no_key))(visit)
+
+        box.on_probe = get
+        one = Model(name="chat", endpoint=box.url, model="claude-a", api_key="secret")
+        async with serving(Config(model_registry=[one]), discover=True) as gateway:
+            answer = await gateway.ask(CHAT | {"max_tokens": 5})
+            assert said(answer) == "hi"
+        last = box.probed[-1]
+        assert [value for name, value in last.headers if name == "anthropic-version"] == ["2023-06-01"]
+        assert box.asked[0].path == "/v1/messages"
+        assert box.asked[0].header("x-api-key") == "secret"
+
+
 async def test_an_upstream_whose_dialect_is_said_is_not_asked() -> None:
     async with upstream(says("hi")) as box:
         settings = Config(model_registry=[Model(name="chat", endpoint=box.url, type="openai-chat")])
