@@ -21,6 +21,7 @@ WAIT_S = 30
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_it_says_where_it_listens_and_ends_cleanly(number: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "moltbot.yaml").write_text("{}")  # without one, the engines of this machine would be in its log
     with subprocess.Popen(
         [*SERVE, "--port", "0"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
