@@ -196,6 +196,11 @@ class Engines(Section, frozen=True):
     max_wait_s: Annotated[
         float, Meta(ge=0, description="who has waited so long for a model is next, whatever the others want")
     ] = 30.0
+    # At half a minute each the last of them has waited as long as anybody would.
+    queue: Annotated[Count, Meta(description="requests that wait for one engine; more get 503")] = 64
+    queue_s: Annotated[
+        Seconds, Meta(description="how long each of them waits, its model's load included, then 503")
+    ] = 1800.0
     # A batch of 128 tokens takes a Pi 4 eleven seconds, and it answers nothing meanwhile.
     stuck_s: Annotated[
         Seconds, Meta(description="an engine that goes on for so long with what nobody waits for is started anew")

@@ -34,7 +34,7 @@ class Waited(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """*why*: too-large (for the budget), memory (the machine has not got it)."""
+    """*why*: too-large (for the budget), memory (the machine has not got it), queue (too many wait, or too long)."""
 
     name: str
     why: str

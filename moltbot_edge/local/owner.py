@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from moltbot_edge.config.schema import Engines
-from moltbot_edge.core.errors import EngineFailed, GatewayError
+from moltbot_edge.core.errors import EngineFailed, GatewayError, Overloaded
 from moltbot_edge.local import holding, outlook, placement
 from moltbot_edge.local.account import Change, Evicted, Note, Refused, Waited, too_large
 from moltbot_edge.local.attendants import Attendants, quoted
@@ -45,6 +45,7 @@ from moltbot_edge.local.record import Record, Returning
 SHOWN_LINES = 12  # of an engine's output, in an error: llama-server says what is wrong some eight lines before its end
 RETURN_S = 3.0  # for memory to come back after a process has ended; a GPU's driver takes its time
 SHORT_S = 30.0  # for a machine to have what the budget promised, then 503
+QUEUE_RETRY_S = 30.0
 PROGRESS_S = 1.0
 AGAIN_S = 0.2  # between two looks at memory that is to come back
 
@@ -157,6 +158,9 @@ class Owner:
         if tenant.granted.done():  # it left while this lay in the inbox
             return
         record.demand.heard(self._now())
+        if len(record.waiting) >= self._engines.queue:
+            tenant.granted.set_exception(self._overloaded(record, "as many as may (`engines.queue`)"))
+            return
         record.waiting[tenant] = None
         self._step(record, Event.WANTED)
 
@@ -335,6 +339,26 @@ class Owner:
                 tenant.granted.set_exception(error)
         record.waiting.clear()
 
+    def _overloaded(self, record: Record, why: str) -> Overloaded:
+        self._on_note(Refused(record.name, "queue"))
+        waiting = len(record.waiting)
+        return Overloaded(f"{waiting} requests wait for model {record.name!r}, {why}", retry_after_s=QUEUE_RETRY_S)
+
+    def _turn_away_who_waits_too_long(self, now: float) -> float | None:
+        """When the next one will have."""
+        limit_s = self._engines.queue_s
+        first: float | None = None
+        for record in self.records.values():
+            for tenant in [one for one in record.waiting if now - one.since >= limit_s]:
+                if not tenant.granted.done():
+                    why = f"and this one has for {limit_s:g} s (`engines.queue_s`)"
+                    tenant.granted.set_exception(self._overloaded(record, why))
+                self._left(tenant)
+            oldest = next((one.since + limit_s for one in record.waiting), None)
+            if oldest is not None:
+                first = oldest if first is None else min(first, oldest)
+        return first
+
     def _refusal(self, record: Record) -> GatewayError:
         name = record.name
         if record.engine.state is not State.FAILED:
@@ -378,9 +402,10 @@ class Owner:
         for name in said.start:
             self._step(records[name], Event.ADMITTED)
         self._turn_down_who_waits_in_vain(wanted, running, said, free, now)
+        overdue_at = self._turn_away_who_waits_too_long(now)
         self._tell_progress(wanted, now)
         self._measure()
-        self._wake(said, wanted, now)
+        self._wake(said, wanted, overdue_at, now)
 
     def _look_for_memory(self, now: float) -> None:
         """Forget what has come back, or has had its time."""
@@ -416,9 +441,9 @@ class Owner:
                 )
                 self._turn_down(self.records[one.name], error, "memory")
 
-    def _wake(self, said: Decision, wanted: list[Wanted], now: float) -> None:
+    def _wake(self, said: Decision, wanted: list[Wanted], overdue_at: float | None, now: float) -> None:
         """Come again when time will have changed something."""
-        times = [] if said.again_at is None else [said.again_at]
+        times = [at for at in (said.again_at, overdue_at) if at is not None]
         if wanted or any(record.returning is not None for record in self.records.values()):
             times.append(now + AGAIN_S)
         if self._progress_at > now:

@@ -17,7 +17,7 @@ from gguf_file import chat_model as chat_model_bytes
 from living import killed_at_the_end, lives, processes_with, until
 
 from moltbot_edge.config.schema import Engines
-from moltbot_edge.core.errors import ClosedUnanswered, EngineFailed, ModelTooLarge, UpstreamTimeout
+from moltbot_edge.core.errors import ClosedUnanswered, EngineFailed, ModelTooLarge, Overloaded, UpstreamTimeout
 from moltbot_edge.core.events import Timings, Usage
 from moltbot_edge.core.lease import Lease, Phase, Progress, Wish
 from moltbot_edge.local import attendants
@@ -196,6 +196,19 @@ async def test_who_has_waited_too_long_does_not_wait_for_the_others_in_line(tmp_
             group.create_task(ask(engines, "b"))
         assert sorted(order) == ["a"] * 6 + ["b"]
         assert order.index("b") <= 4
+
+
+async def test_no_more_wait_than_may_and_none_for_ever(tmp_path: Path) -> None:
+    async with board(tmp_path, models={"args": ("--parallel", "1")}, queue=1, queue_s=2.0) as engines:
+        async with engines.held("a"):
+            waiting = asyncio.create_task(engines.supervisor.ensure_ready("a"))
+            await until(lambda: engines.room("a").waiting == 1)
+            with pytest.raises(Overloaded, match=r"1 requests wait for model 'a', as many as may") as caught:
+                await engines.supervisor.ensure_ready("a")
+            assert caught.value.retry_after_s
+            with pytest.raises(Overloaded, match=r"this one has for 2 s"):
+                await waiting
+        assert [note.why for note in engines.notes if isinstance(note, Refused)] == ["queue", "queue"]
 
 
 async def test_the_end_of_the_gateway_turns_away_who_stands_in_line(tmp_path: Path) -> None:
