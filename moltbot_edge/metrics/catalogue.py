@@ -195,7 +195,7 @@ class Metrics:
         )
         self.engine_refusals = counter(
             "moltbot_engine_refusals_total",
-            "Requests refused an engine, by reason: too-large (for the budget), memory (lacking), queue (full, or too slow).",
+            "Requests refused an engine, by reason: too-large (for the budget), memory (lacking), queue (too long).",
             *("model", "reason"),
         )
 
