@@ -28,7 +28,8 @@ class _Engine:
     """What is known of one engine. *taken* counts the requests that each slot was given to, ever."""
 
     def __init__(self) -> None:
-        self.identity: str | None = None
+        self.launched: str | None = None  # its identity as the launcher tells it
+        self.identity: str | None = None  # with what it says of itself once it runs
         self.pins = False
         self.running = False
         self.props = Props()
@@ -93,15 +94,17 @@ class KvKeeper:
 
     def starts(self, name: str, identity: str | None, pins: bool) -> None:
         engine = self._engines.setdefault(name, _Engine())
-        engine.identity, engine.pins = identity if pins else None, pins
+        if identity != engine.launched or not pins:
+            engine.launched, engine.identity = identity, None
+        engine.pins = pins
 
     async def ready(self, name: str, address: Address) -> None:
         engine = self._engines.get(name)
         if engine is None:
             return
         engine.props = props = await slot_actions.props(address)
-        if engine.identity is not None:
-            told = f"{engine.identity} {props.build_info} {props.chat_template}"
+        if engine.launched is not None and engine.pins:
+            told = f"{engine.launched} {props.build_info} {props.chat_template}"
             engine.identity = hashlib.sha256(told.encode()).hexdigest()
         count = min(max(props.total_slots, 1), MOST_SLOTS)
         engine.slots, engine.taken = [Slot()] * count, [0] * count
@@ -113,6 +116,8 @@ class KvKeeper:
         if engine is None or not engine.pins or not engine.running:
             return None
         async with engine.lock:
+            if not engine.slots:  # it ended while others were waited for
+                return None
             place = slots.chosen(engine.slots, wish.marks, wish.session)
             slot = engine.slots[place]
             engine.slots[place] = msgspec.structs.replace(slot, busy=slot.busy + 1, used_at=self._now())
