@@ -15,7 +15,8 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is None was not said. *inputs* are in order, and so are a reply's vectors.
 
     *truncate* says what becomes of a text that is too long: its beginning is taken, or the request refused. *base64*
-    is how the caller wants its vectors. *extras*, *origin* and *vital* are as in `core.chat.ChatRequest`.
+    is how the caller wants its vectors. *loads_only*: there is no text; the model shall be in memory. *extras*,
+    *origin* and *vital* are as in `core.chat.ChatRequest`.
     """
 
     model: str
@@ -28,6 +29,7 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
     extras: Mapping[str, bytes] = {}
     origin: str | None = None
     vital: tuple[str, ...] = ()
+    loads_only: bool = False
 
 
 class Embedded(msgspec.Struct, frozen=True):

@@ -47,12 +47,16 @@ class OllamaEmbedCodec:
         with readable():
             asked = _asked(body)
             fields = _fields(body)
-        field, said = ("prompt", asked.prompt) if path == OLDER else ("input", asked.input)
-        if said is None:
+        field, said, other = "input", asked.input, asked.prompt
+        if path == OLDER:
+            field, said, other = "prompt", asked.prompt, asked.input
+        if said is None and other is not None:
             raise InvalidRequest(f"the field `{field}` is missing", param=field)
+        inputs = (said,) if isinstance(said, str) else tuple(said or ())
         return EmbedRequest(
             model=asked.model,
-            inputs=(said,) if isinstance(said, str) else tuple(said),
+            inputs=inputs,
+            loads_only=not any(inputs),
             dimensions=asked.dimensions or None,
             truncate=asked.truncate,
             keep_alive=values.seconds(asked.keep_alive),

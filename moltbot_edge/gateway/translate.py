@@ -16,6 +16,7 @@ import msgspec
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.chat import ChatRequest
 from moltbot_edge.core.dialect import Dialect, EventReader, Operation, ReplyHead
+from moltbot_edge.core.embedding import Embedded
 from moltbot_edge.core.errors import GatewayError, InvalidReply, InvalidRequest, UpstreamBroke, UpstreamRefused
 from moltbot_edge.core.events import Timings, Usage
 from moltbot_edge.core.hygiene import cleaned
@@ -284,7 +285,12 @@ class EmbedTranslation:
         self._complaint = theirs.codec().complaint
 
     def answered(self, output: Output, own: Headers) -> bool:
-        return False
+        if not self._asked.loads_only:
+            return False
+        nothing = Embedded(tuple(b"[]" for _ in self._asked.inputs))
+        written = self._request.dialect.embed_codec().write_reply(nothing, self._asked, self._head, self._request.path)
+        output.whole(200, [JSON, *own], written)
+        return True
 
     def explain(self, refused: GatewayError) -> None:
         if isinstance(refused, UpstreamRefused):

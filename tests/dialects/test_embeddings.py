@@ -40,6 +40,8 @@ def asked(path: str, **fields: Any) -> EmbedRequest:
         (EMBED, {"input": "a"}, ("a",)),
         (EMBED, {"input": ["a", "b"]}, ("a", "b")),
         (EMBED, {"input": []}, ()),
+        (EMBED, {}, ()),
+        (OLDER, {}, ()),
         (OLDER, {"prompt": "a"}, ("a",)),
     ],
 )
@@ -57,7 +59,6 @@ def test_texts_are_read(path: str, fields: dict[str, Any], inputs: tuple[str, ..
         (OPENAI, {"input": {"text": "a"}}, "input"),
         (OPENAI, {"input": "a", "encoding_format": "int8"}, "encoding_format"),
         (OPENAI, {"input": "a", "dimensions": "few"}, "dimensions"),
-        (EMBED, {}, "input"),
         (EMBED, {"input": [5]}, "input[0]"),
         (EMBED, {"prompt": "a"}, "input"),
         (OLDER, {"input": "a"}, "prompt"),

@@ -31,6 +31,24 @@ async def test_nothing_is_asked_of_an_upstream_of_another_dialect(
         assert box.asked == []
 
 
+@pytest.mark.parametrize(
+    ("path", "fields", "vectors"),
+    [
+        ("/api/embed", {}, {"embeddings": []}),
+        ("/api/embed", {"input": ""}, {"embeddings": [[]]}),
+        ("/api/embeddings", {"prompt": ""}, {"embedding": []}),
+    ],
+)
+async def test_without_a_text_there_is_no_vector(
+    path: str, fields: dict[str, object], vectors: dict[str, object]
+) -> None:
+    async with upstream(says("hi")) as box, serving(config(box)) as gateway:
+        answer = await gateway.ask({"model": "chat"} | fields, path=path)
+        assert answer.status == 200
+        assert vectors.items() <= json.loads(answer.body).items()
+        assert box.asked == []
+
+
 async def test_a_model_that_is_not_there_is_told_in_ollamas_words() -> None:
     async with upstream(says("hi")) as box, serving(config(box)) as gateway:
         answer = await gateway.ask({"model": "other"}, path="/api/chat")
