@@ -6,6 +6,7 @@ Asked in the caller's own dialect, bytes pass: `relay`. Otherwise they are trans
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
@@ -54,6 +55,7 @@ CHAT = "/chat/completions"
 PROMPTED = (CHAT, "/completions")  # what an engine answers out of a slot's cache
 UNKNOWN_S = 2.0  # what a reply takes where nobody knows
 SOONEST_S, LATEST_S = 1.0, 300.0  # after which a caller is told to come back
+NAMED = re.compile(rb'"param"\s*:\s*"')  # a field at fault
 BLAMED = frozenset({400, 422, 500})  # what servers say to what is malformed
 SILENT = (Unreachable, ClosedUnanswered, UpstreamTimeout, EngineFailed)  # where no byte has come before
 
@@ -451,6 +453,8 @@ class Attempts:
 def _blame(request: Request, refused: GatewayError) -> None:
     """Raises `InvalidRequest` where what was refused is malformed: an upstream may fail at it, or not say where."""
     if not isinstance(refused, UpstreamRefused) or refused.too_long or refused.answered not in BLAMED:
+        return
+    if refused.answered != 500 and NAMED.search(refused.body):
         return
     if request.dialect.operations.get(request.path) is Operation.CHAT:
         try:

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.anyio
 USER = {"role": "user", "content": "hello"}
 FAILED = answers(500, '{"error":{"code":500,"message":"key \'text\' not found","type":"server_error"}}')
 REFUSED = answers(400, '{"error":{"message":"no","type":"invalid_request_error","param":null,"code":null}}')
+NAMED = answers(400, '{"error":{"message":"no","type":"invalid_request_error","param":"user","code":null}}')
 TOO_LONG = answers(400, '{"error":{"message":"exceeds the context length","type":"invalid_request_error"}}')
 
 
@@ -79,5 +80,8 @@ async def test_what_is_an_upstreams_alone_passes_and_so_does_its_refusal() -> No
         assert (await gateway.ask(QUESTION | {"messages": strange})).status == 200
         assert json.loads(box.asked[0].body)["messages"] == strange
         refused = await gateway.ask(QUESTION | {"messages": strange})
+        box.play(NAMED)
+        named = await gateway.ask(QUESTION | {"messages": strange})
+    assert named.error["param"] == "user"
     assert refused.status == 400
     assert refused.error["message"] == "exceeds the context length"
