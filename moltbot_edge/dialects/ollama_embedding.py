@@ -47,9 +47,8 @@ class OllamaEmbedCodec:
         with readable():
             asked = _asked(body)
             fields = _fields(body)
-        field, said, other = "input", asked.input, asked.prompt
-        if path == OLDER:
-            field, said, other = "prompt", asked.prompt, asked.input
+        field = "prompt" if path == OLDER else "input"
+        said, other = (asked.prompt, asked.input) if path == OLDER else (asked.input, asked.prompt)
         if said is None and other is not None:
             raise InvalidRequest(f"the field `{field}` is missing", param=field)
         inputs = (said,) if isinstance(said, str) else tuple(said or ())
