@@ -12,10 +12,11 @@ from pathlib import Path
 
 from moltbot_edge.local.gguf import Facts, GgufError, facts
 
+MOST_PARTS = 999  # of 50 GB, as hubs want them
 DEPTH = 3  # a store, a folder per publisher, a folder per model
 
-_PART = re.compile(r"-(\d{5})-of-(\d{5})$")
-_PROJECTOR = re.compile(r"^mmproj[-._]?|[-._]mmproj(?=[-._]|$)", re.IGNORECASE)
+PART = re.compile(r"-(\d{5})-of-(\d{5})$")
+PROJECTOR = re.compile(r"^mmproj[-._]?|[-._]mmproj(?=[-._]|$)", re.IGNORECASE)
 _QUANT = re.compile(r"[-._](?:i?q\d\w*|bf16|f16|f32|fp16|mxfp4)$", re.IGNORECASE)
 
 
@@ -28,27 +29,32 @@ def found_models(folders: Iterable[Path]) -> dict[str, Path]:
     models: dict[str, Path] = {}
     for folder in folders:
         for file in _gguf_files(folder, DEPTH):
-            part = _PART.search(file.stem)
-            if _PROJECTOR.search(file.stem) or (part is not None and int(part[1]) != 1):
+            part = PART.search(file.stem)
+            if PROJECTOR.search(file.stem) or (part is not None and int(part[1]) != 1):
                 continue
-            models.setdefault(_PART.sub("", file.stem).lower(), file)
+            models.setdefault(PART.sub("", file.stem).lower(), file)
     return dict(sorted(models.items()))
 
 
 def parts(file: Path) -> list[Path]:
     """Every file of the model that *file* is the first part of; *file* alone where it is not split."""
-    part = _PART.search(file.stem)
-    if part is None:
-        return [file]
-    stem, of = file.stem[: part.start()], part[2]
-    return [file.with_name(f"{stem}-{number:05}-of-{of}{file.suffix}") for number in range(1, int(of) + 1)]
+    return [file.with_name(name) for name in names_of_parts(file.name)]
+
+
+def names_of_parts(name: str) -> list[str]:
+    """Of the model that a file of *name* belongs to, whichever part it is; *name* alone where it is not split."""
+    stem, dot, suffix = name.rpartition(".")
+    part = PART.search(stem)
+    if part is None or not 0 < int(part[1]) <= int(part[2]) <= MOST_PARTS:
+        return [name]
+    return [f"{stem[: part.start()]}-{number:05}-of-{part[2]}{dot}{suffix}" for number in range(1, int(part[2]) + 1)]
 
 
 def projector(file: Path) -> Path | None:
     """What lets the model of *file* see: the ``mmproj`` file beside it, whatever the quantisation of either."""
-    wanted = _bare(_PART.sub("", file.stem))
+    wanted = _bare(PART.sub("", file.stem))
     for beside in _gguf_files(file.parent, 1):
-        if _PROJECTOR.search(beside.stem) and _bare(_PROJECTOR.sub("", beside.stem)) == wanted:
+        if PROJECTOR.search(beside.stem) and _bare(PROJECTOR.sub("", beside.stem)) == wanted:
             return beside
     return None
 
