@@ -22,9 +22,9 @@ def policies() -> Mapping[str, Policy]:
     return {**built_in, "power of two": power_of_two}
 
 
-def figures(fleet: Fleet, policy: Policy) -> tuple[float, float]:
+def figures(fleet: Fleet, policy: Policy, *, hedged: bool = False) -> tuple[float, float]:
     """Mean and 99th percentile of the seconds to the first token, over all seeds' requests."""
-    times = [time for seed in SEEDS for time in first_token_times(fleet, policy, seed)]
+    times = [time for seed in SEEDS for time in first_token_times(fleet, policy, seed, hedged=hedged)]
     return statistics.fmean(times), statistics.quantiles(times, n=100)[98]
 
 
@@ -35,7 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--engine", action="store_true", help="instead, its predictions beside a real llama-server: a few minutes"
     )
-    if parser.parse_args(arguments).engine:
+    parser.add_argument(
+        "--hedged", action="store_true", help="instead, with a second machine asked where the first is late"
+    )
+    options = parser.parse_args(arguments)
+    if options.engine:
         from . import engine
 
         print(engine.table())
@@ -46,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for fleet in FLEETS.values():
         row = []
         for policy in policies().values():
-            mean, high = figures(fleet, policy)
+            mean, high = figures(fleet, policy, hedged=options.hedged)
             row.append(f"{mean:.2f} / {high:.1f}")
         print(f"| {fleet.name} | " + " | ".join(row) + " |", flush=True)
     return 0

@@ -26,6 +26,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
+    begin: float
     first_token: float
     end: float
     cached_tokens: int
@@ -44,19 +45,25 @@ class Machine:
     kept: OrderedDict[int, int] = field(default_factory=OrderedDict)
     free_at: float = 0.0
 
-    def answer(self, job: Job, noise: random.Random) -> Done:
-        """Jobs come in the order of their times."""
+    def answer(self, job: Job, noise: random.Random, now: float) -> Done:
+        """Jobs come in the order of *now*."""
         cached = min(self.kept.get(job.conversation, 0), job.prompt_tokens - 1) if job.conversation is not None else 0
         reading_s = self.fixed_s + (job.prompt_tokens - cached) / self.prefill_rate + 1 / self.decode_rate
         writing_s = (job.output_tokens - 1) / self.decode_rate
-        first_token = self._after(max(job.at, self.free_at), reading_s * noise.lognormvariate(0, NOISE))
+        begin = max(now, self.free_at)
+        first_token = self._after(begin, reading_s * noise.lognormvariate(0, NOISE))
         self.free_at = self._after(first_token, writing_s * noise.lognormvariate(0, NOISE))
         if self.keeps and job.conversation is not None:
             self.kept[job.conversation] = job.prompt_tokens + job.output_tokens
             self.kept.move_to_end(job.conversation)
             while len(self.kept) > self.keeps:
                 self.kept.popitem(last=False)
-        return Done(first_token, self.free_at, cached)
+        return Done(begin, first_token, self.free_at, cached)
+
+    def cancel(self, done: Done, now: float) -> None:
+        """Whoever wanted it has left. Where another waits behind it already, nothing is saved."""
+        if self.free_at == done.end:
+            self.free_at = max(done.begin, now)
 
     def _after(self, begin: float, work_s: float) -> float:
         """When so much work is done that was begun then."""

@@ -18,7 +18,7 @@ from moltbot_edge.api import Candidate, Deployment, RouteQuery, Standing, Upstre
 PAGE = Path(__file__).parents[2] / "docs" / "routing.md"
 ROWS = {
     cells[1].strip(): [tuple(map(float, cell.replace("*", "").split(" / "))) for cell in cells[2:-1]]
-    for cells in (line.split("|") for line in PAGE.read_text().splitlines())
+    for cells in (line.split("|") for line in PAGE.read_text().partition("With `--hedged`")[0].splitlines())
     if re.match(r"\| (two|three)", "|".join(cells))
 }
 
@@ -45,10 +45,28 @@ def test_a_seed_gives_the_same_times_again_and_another_gives_others() -> None:
     assert first_token_times(fleet, policy, 1) != first_token_times(fleet, policy, 2)
 
 
+def test_hedging_cuts_the_tail_of_a_fleet_in_which_one_stalls_within_its_budget() -> None:
+    fleet, policy = FLEETS["three, one of them stalls"], policies()["least-busy"]
+    plain, hedged = first_token_times(fleet, policy, 1), first_token_times(fleet, policy, 1, hedged=True)
+    assert len(hedged) == len(plain)
+    assert sorted(hedged)[-20] < sorted(plain)[-20]
+
+
+def test_a_loser_is_forgotten_where_nobody_waits_behind_it() -> None:
+    quiet = random.Random(1)
+    job = Job(0.0, b"", 400, 41)
+    machine = Machine("m")
+    first, second = machine.answer(job, quiet, 0.0), machine.answer(job, quiet, 0.5)
+    machine.cancel(first, 1.0)
+    assert machine.free_at == second.end
+    machine.cancel(second, 1.0)
+    assert machine.free_at == first.end
+
+
 def answered(machine: Machine, *jobs: Job) -> list[float]:
     quiet = random.Random()
     quiet.lognormvariate = lambda mu, sigma: 1.0  # type: ignore[method-assign]
-    return [round(machine.answer(job, quiet).first_token, 3) for job in jobs]
+    return [round(machine.answer(job, quiet, job.at).first_token, 3) for job in jobs]
 
 
 def test_a_machine_answers_one_after_another() -> None:
