@@ -57,7 +57,7 @@ class Attendants:
     async def survey(self, model: EngineModel) -> None:
         try:
             found = await self._launcher.survey(model)
-        except CannotStart:
+        except (CannotStart, OSError):
             self._tell(Surveyed(model.name, None))
         else:
             self._tell(Surveyed(model.name, found))

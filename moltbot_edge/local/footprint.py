@@ -42,6 +42,8 @@ _NAMES: Mapping[str, str] = {
     "-np": "--parallel",
     "-fa": "--flash-attn",
     "-nr": "--no-repack",
+    "-ngl": "--n-gpu-layers",
+    "--gpu-layers": "--n-gpu-layers",
     "--embedding": "--embeddings",
     "--rerank": "--reranking",
 }
@@ -86,6 +88,7 @@ def launched_by(words: Sequence[str], model: Facts, repacked: Collection[int] = 
             name, _, value = word.partition("=")
             said[_NAMES.get(name, name)] = value or after
     trained = model.context_tokens or 0
+    on_gpu = said.get("--n-gpu-layers", "0") not in ("0", "")  # what lies there is not laid out for the processor
     return Launch(
         context_tokens=_number(said.get("--ctx-size"), 0) or trained or 4096,
         ubatch=_number(said.get("--ubatch-size"), DEFAULT_UBATCH),
@@ -95,7 +98,7 @@ def launched_by(words: Sequence[str], model: Facts, repacked: Collection[int] = 
         flash=said.get("--flash-attn") != "off",
         whole_window="--swa-full" in said,
         keeps_context=not (model.embeds or model.reranks),
-        repacked=frozenset() if "--no-repack" in said else frozenset(repacked),
+        repacked=frozenset() if "--no-repack" in said or on_gpu else frozenset(repacked),
     )
 
 

@@ -45,6 +45,7 @@ from moltbot_edge.local.record import Record, Returning
 SHOWN_LINES = 12  # of an engine's output, in an error: llama-server says what is wrong some eight lines before its end
 RETURN_S = 3.0  # for memory to come back after a process has ended; a GPU's driver takes its time
 SHORT_S = 30.0  # for a machine to have what the budget promised, then 503
+ENDING = "the gateway is ending, and its engines with it"
 QUEUE_RETRY_S = 30.0
 PROGRESS_S = 1.0
 AGAIN_S = 0.2  # between two looks at memory that is to come back
@@ -95,7 +96,16 @@ class Owner:
             self._timer.cancel()
 
     async def own(self) -> None:
-        """Until `Closing` was told and every engine has stopped."""
+        """Until `Closing` was told and every engine has stopped. Nobody is left waiting, however it ends."""
+        try:
+            await self._own()
+        finally:
+            for record in self.records.values():
+                self._refuse(record, EngineFailed(ENDING))
+            while not self._inbox.empty():
+                self._turn_away(self._inbox.get_nowait())
+
+    async def _own(self) -> None:
         closing = False
         while not closing or any(one.engine.state is not State.STOPPED for one in self.records.values()):
             several = [await self._inbox.get()]
@@ -112,8 +122,6 @@ class Owner:
                     self._heed(news)
             if not closing:
                 self._place()
-        while not self._inbox.empty():
-            self._turn_away(self._inbox.get_nowait())
 
     def _heed(self, news: News) -> None:
         match news:
@@ -372,7 +380,7 @@ class Owner:
     def _turn_away(self, news: News) -> None:
         match news:
             case Came(tenant) if not tenant.granted.done():
-                tenant.granted.set_exception(EngineFailed("the gateway is ending, and its engines with it"))
+                tenant.granted.set_exception(EngineFailed(ENDING))
             case Unwanted(_, leaver):
                 _settle(leaver, None)
             case _:

@@ -211,7 +211,7 @@ class Metrics:
         )
         self.kv_actions = counter(
             "moltbot_kv_actions_total",
-            "Caches of requests saved and loaded, by the action and its outcome: save saved, failed, no_room, overtaken;"
+            "Caches of requests saved and loaded, by action and outcome: save saved, failed, no_room, overtaken;"
             " load loaded, failed, broken, left, and then proved or disproved by the reply.",
             *("model", "action", "outcome"),
         )

@@ -30,6 +30,8 @@ async def test_more_models_than_fit_all_answer_within_the_budget(
     assert found.most <= 1.05
     assert found.loads * 3 <= found.loads_by_recency * 2
     assert found.loads >= 3
+    for name, predicted_bytes in found.predicted_bytes.items():
+        assert 0.85 <= found.measured_bytes[name] / predicted_bytes <= 1.15
 
 
 @pytest.mark.timeout(300)

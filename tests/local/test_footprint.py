@@ -61,6 +61,7 @@ def test_weights_that_are_laid_out_anew_are_held_twice() -> None:
     q4_0 = Facts("llama", shape=Shape(tensor_bytes={2: 100 * MIB, 8: 5 * MIB}))
     assert predicted(110 * MIB, q4_0, launched_by(["x"], q4_0, {2})).copies == 100 * MIB
     assert predicted(110 * MIB, q4_0, launched_by(["x", "--no-repack"], q4_0, {2})).copies == 0
+    assert predicted(110 * MIB, q4_0, launched_by(["x", "--gpu-layers", "999"], q4_0, {2})).copies == 0
 
 
 def test_the_last_of_a_flag_counts_and_zero_is_all_that_was_trained_for() -> None:
