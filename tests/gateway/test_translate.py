@@ -29,6 +29,8 @@ from scripted_upstream import (
 )
 
 from moltbot_edge.config.schema import Alias, Config, Limits, Model, Router
+from moltbot_edge.core.reply import Finished, FinishReason, TextDelta, ToolCallBegan, ToolCallDelta
+from moltbot_edge.kernel.registry import Registry
 
 pytestmark = pytest.mark.anyio
 
@@ -368,3 +370,54 @@ async def test_tokens_that_nobody_counted_are_estimated() -> None:
         assert usage["input_tokens"] > 0
         metrics = await gateway.metrics()
         assert metrics["moltbot_tokens_total", "chat", "output"] == 0  # what is estimated teaches nothing
+
+
+# Every caller, every upstream: what was recorded of one is read from the gateway in the other's dialect.
+
+ASKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "openai-chat": (CHAT, QUESTION),
+    "openai-responses": (RESPONSES, ASKED),
+    "anthropic-messages": ("/v1/messages", QUESTION | {"max_tokens": 9}),
+    "ollama": ("/api/chat", QUESTION),
+}
+STREAMS = {
+    "openai-chat": ("plain.sse", "tools.sse", "tools_llama_server.sse", "structured_llama_server.sse"),
+    "openai-responses": ("plain.sse", "tools.sse", "structured.sse"),
+    "anthropic-messages": ("plain.sse", "tools.sse"),
+    "ollama": ("plain.ndjson",),
+}
+WHOLES = {
+    "openai-chat": ("plain.json", "structured.json", "tools_llama_server.json"),
+    "openai-responses": ("plain.json", "tools.json", "structured.json"),
+    "anthropic-messages": ("plain.json", "tools.json", "structured.json"),
+    "ollama": ("plain.json",),
+}
+
+
+def meaning(dialect: str, body: bytes, streamed: bool) -> tuple[str, list[tuple[str, Any]], FinishReason | None]:
+    """What *body* says: its text, its calls, and how it ended."""
+    reader = Registry().build("dialect", dialect).codec().event_reader(streamed)
+    found = [*reader.feed(body), *reader.end()]
+    text = "".join(one.text for one in found if isinstance(one, TextDelta))
+    names = {one.index: one.name for one in found if isinstance(one, ToolCallBegan)}
+    arguments = dict.fromkeys(names, "")
+    for one in found:
+        if isinstance(one, ToolCallDelta):
+            arguments[one.index] += one.arguments
+    ends = [one.reason for one in found if isinstance(one, Finished)]
+    return text, [(names[index], json.loads(arguments[index] or "{}")) for index in names], ends[0] if ends else None
+
+
+@pytest.mark.parametrize("asked", sorted(ASKS))
+@pytest.mark.parametrize("asker", sorted(ASKS))
+async def test_what_an_upstream_says_is_what_its_caller_hears(asker: str, asked: str) -> None:
+    path, question = ASKS[asker]
+    kind = "application/x-ndjson" if asked == "ollama" else "text/event-stream"
+    folder = RECORDINGS / asked.replace("-", "_")
+    async with upstream(says()) as box, serving(config(box, kinds=(asked,))) as gateway:
+        for name in (*STREAMS[asked], *WHOLES[asked]):
+            recorded, streamed = (folder / name).read_bytes(), name in STREAMS[asked]
+            box.play(answers(200, recorded, kind=kind if streamed else "application/json", framing="chunked"))
+            answer = await ask(gateway, question | {"stream": streamed}, path)
+            assert answer.status == 200, answer.body
+            assert meaning(asker, answer.body, streamed) == meaning(asked, recorded, streamed), name
