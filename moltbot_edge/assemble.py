@@ -178,6 +178,7 @@ def assemble(
         now=time.monotonic,
         chance=random.random,
         guarded=_guarded(catalog),
+        foresee=None if isinstance(engines, NoEngines) else engines.foresees,
     )
     attempts = Attempts(
         dialects,

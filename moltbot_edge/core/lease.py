@@ -52,10 +52,13 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 class Foresight(msgspec.Struct, frozen=True):
-    """What a prompt would find at an engine: seconds until it is ready for it, and how much of it is cached then."""
+    """What a prompt would find at an engine: seconds until it is ready for it, and how much of it is cached then.
+
+    *cached_tokens* None: nobody knows.
+    """
 
     ready_s: float = 0.0
-    cached_tokens: int = 0
+    cached_tokens: int | None = None
 
 
 class Lease(Protocol):

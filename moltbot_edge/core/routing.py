@@ -20,23 +20,25 @@ class Candidate(msgspec.Struct, frozen=True):
     """A deployment and what is known of it right now.
 
     *prompt_tokens* is the request's size as this model counts, None where that is the query's own estimate;
-    *cached_tokens* of them it is thought to hold already.
+    *cached_tokens* of them it is thought to hold already, or once *ready_s* have passed: an engine of this board may
+    have to load its model, and what was saved of the conversation.
     """
 
     deployment: Deployment
     standing: Standing
     prompt_tokens: float | None = None
     cached_tokens: float = 0.0
+    ready_s: float = 0.0
 
     def first_token_s(self, query: RouteQuery) -> float | None:
-        """When the first token is to be expected: queue + (prompt - cached) / prefill rate + 1 / decode rate.
+        """When the first token is to be expected: load + queue + (prompt - cached) / prefill rate + 1 / decode rate.
 
         None where nothing has been learned yet.
         """
         standing = self.standing
         if not standing.speed.known:
             return None
-        seconds = standing.speed.first_token_s(self._to_read(query), query.now)
+        seconds = self.ready_s + standing.speed.first_token_s(self._to_read(query), query.now)
         return standing.wait_s(query.now) + seconds if standing.in_flight else seconds
 
     def alone_s(self, query: RouteQuery) -> float | None:

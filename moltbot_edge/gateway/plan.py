@@ -11,7 +11,8 @@ import msgspec
 from moltbot_edge.core import routing
 from moltbot_edge.core.catalog import Deployment, Route
 from moltbot_edge.core.errors import Overloaded
-from moltbot_edge.core.routing import Choice, Policy, RouteQuery
+from moltbot_edge.core.lease import Foresight
+from moltbot_edge.core.routing import Candidate, Choice, Policy, RouteQuery
 from moltbot_edge.gateway.caller import Request
 from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.standings import Standings
@@ -34,7 +35,8 @@ class Plan(msgspec.Struct, frozen=True):
 
 class Planner:
     """*policies* are by alias. *guarded* are the aliases that stay at home, with their number of private deployments
-    (`gateway.home`). *now* is `time.monotonic`, *chance* gives a number in [0, 1)."""
+    (`gateway.home`). *foresee* tells what a request would find at an engine of this board. *now* is
+    `time.monotonic`, *chance* gives a number in [0, 1)."""
 
     def __init__(
         self,
@@ -45,7 +47,9 @@ class Planner:
         now: Callable[[], float],
         chance: Callable[[], float],
         guarded: Mapping[str, int] = MappingProxyType({}),
+        foresee: Callable[[str, Sequence[int]], Foresight] | None = None,
     ) -> None:
+        self._foresee = foresee
         self._guarded = guarded
         self._policies = policies
         self._standings = standings
@@ -66,6 +70,8 @@ class Planner:
         turn = self._turns[route.alias]
         self._turns[route.alias] = turn + 1
         candidates = self._standings.candidates(route.deployments, len(request.body), marks)
+        if self._foresee is not None:
+            candidates = _foreseen(candidates, request, self._foresee)
         query = RouteQuery(
             route.alias,
             int(candidates[0].prompt_tokens or 0),
@@ -121,3 +127,24 @@ def _printable(text: str) -> bytes:
     if text.isascii() and text.isprintable():
         return text.encode()
     return "".join(one if one.isprintable() else " " for one in text).encode("ascii", "replace")
+
+
+def _foreseen(
+    candidates: Sequence[Candidate], request: Request, foresee: Callable[[str, Sequence[int]], Foresight]
+) -> list[Candidate]:
+    """With what engines of this board have to load first, and what of the prompt they hold then."""
+    from moltbot_edge.core.stable import trail  # it is there only on a board that runs models
+
+    found, wanted = list(candidates), None
+    for place, candidate in enumerate(candidates):
+        upstream = candidate.deployment.upstream
+        if upstream.model_file is None:
+            continue
+        if wanted is None:
+            wanted = trail(request.body)
+        foresight = foresee(upstream.name, wanted)
+        cached = candidate.cached_tokens
+        if foresight.cached_tokens is not None or foresight.ready_s:  # else it may still hold what it was seen to
+            cached = float(foresight.cached_tokens or 0)
+        found[place] = msgspec.structs.replace(candidate, ready_s=foresight.ready_s, cached_tokens=cached)
+    return found

@@ -74,7 +74,7 @@ class KvKeeper:
     def foresees(self, name: str, trail: Sequence[int]) -> Foresight:
         """Nothing is known of an engine that has not run since the gateway began."""
         engine = self._engines.get(name)
-        if engine is None:
+        if engine is None or not engine.pins or not trail:
             return Foresight()
         held = 0
         if engine.running and engine.slots:

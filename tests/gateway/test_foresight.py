@@ -1,0 +1,81 @@
+"""A router that knows what an engine of this board has to load first, and what it holds then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from moltbot_edge.core import prefixes
+from moltbot_edge.core.catalog import Deployment, Route, Upstream
+from moltbot_edge.core.events import Outcome, Timings, Usage
+from moltbot_edge.core.head import Head
+from moltbot_edge.core.lease import Foresight
+from moltbot_edge.core.routing import Candidate, RouteQuery
+from moltbot_edge.core.stable import trail
+from moltbot_edge.dialects.openai_chat import OpenAIChat
+from moltbot_edge.gateway.caller import Request
+from moltbot_edge.gateway.experience import Experience
+from moltbot_edge.gateway.plan import Planner
+from moltbot_edge.gateway.standings import Standings
+from moltbot_edge.metrics.catalogue import Metrics
+from moltbot_edge.policies.fastest import Fastest
+
+BOX = Deployment("box", Upstream("box", "http", "box", 80, "/v1"), "chat")
+HERE = Deployment("here", Upstream("here", "http", "127.0.0.1", 0, "/v1", model_file="small.gguf"), "chat")
+BODY = json.dumps({"model": "chat", "messages": [{"role": "user", "content": "word " * 400}]}).encode()
+NOW = 1000.0
+
+
+def ask(body: bytes = BODY) -> Request:
+    return Request(OpenAIChat(), "/v1/chat/completions", Head("chat"), body)
+
+
+class Routed:
+    """Two deployments, equally fast once they are ready, and what was seen of each candidate."""
+
+    def __init__(self, foresight: Foresight) -> None:
+        self.foresight = foresight
+        self.asked: list[tuple[str, tuple[int, ...]]] = []
+        self.seen: dict[str, Candidate] = {}
+        self.standings = Standings()
+        for deployment in (BOX, HERE):
+            sent = self.standings.started(deployment, len(BODY), prefixes.marks(BODY), NOW - 3)
+            usage, timings = Usage(400, 10), Timings(100.0, 10.0)
+            outcome = Outcome(deployment.name, 200, 5.0, 4.0, usage=usage, timings=timings, streamed=True)
+            self.standings.ended(deployment, sent, outcome, NOW - 1)
+        experience = Experience(1, b"", lambda: 0.0, lambda: "", Metrics().lessons)
+        self.planner = Planner(
+            {"chat": self.policy}, self.standings, experience, Metrics(), lambda: NOW, lambda: 0.0, foresee=self.foresee
+        )
+
+    def policy(self, candidates: Sequence[Candidate], query: RouteQuery) -> Sequence[Candidate]:
+        self.seen = {candidate.deployment.name: candidate for candidate in candidates}
+        return Fastest()(candidates, query).order
+
+    def foresee(self, name: str, wanted: Sequence[int]) -> Foresight:
+        self.asked.append((name, tuple(wanted)))
+        return self.foresight
+
+    def first(self, request: Request) -> str:
+        route = Route("chat", (BOX, HERE), "fastest", 1)
+        return self.planner.plan(route, request, prefixes.marks(request.body)).order[0].name
+
+
+def test_an_engine_that_has_to_load_first_is_passed_over() -> None:
+    routed = Routed(Foresight(30.0, 0))
+    assert routed.first(ask()) == "box"
+    assert routed.asked == [("here", trail(BODY))]
+    assert (routed.seen["here"].ready_s, routed.seen["here"].cached_tokens) == (30.0, 0.0)
+    assert routed.seen["box"].ready_s == 0.0
+
+
+def test_an_engine_that_has_the_prompt_saved_is_worth_the_wait() -> None:
+    assert Routed(Foresight(1.5, 390)).first(ask()) == "here"
+
+
+def test_an_engine_of_which_nobody_knows_what_it_holds_is_judged_by_what_was_learned() -> None:
+    routed = Routed(Foresight())
+    learned = {one.deployment.name: one for one in routed.standings.candidates((HERE,), len(BODY), ())}["here"]
+    routed.first(ask(b'{"model": "chat", "input": "text"}'))
+    assert routed.asked == [("here", ())]
+    assert routed.seen["here"].cached_tokens == learned.cached_tokens
