@@ -188,7 +188,8 @@ class Owner:
             record.told(tenant)
         if record.engine.state not in (State.READY, State.DRAINING):
             return
-        if tenant.sent and not tenant.answered and record.suspect is None:
+        watched = record.suspect is not None and not record.suspect.done()
+        if tenant.sent and not tenant.answered and not watched:
             watch = self.attendants.watch_suspect(record.name, record.run, record.port)
             record.suspect = self._begin(watch)
         if record.engine.state is State.READY:

@@ -417,18 +417,28 @@ async def test_an_engine_that_stops_answering_in_mid_reply_is_started_anew(
         assert await is_ready(*address)
 
 
-async def test_a_caller_who_leaves_an_engine_that_notices_costs_nothing(
+async def test_a_caller_who_leaves_an_engine_that_notices_costs_nothing_and_the_next_is_watched_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attendants, "LISTENS_S", 0.05)
-    async with board(tmp_path, stuck_s=0.3) as engines:
+    monkeypatch.setattr(attendants, "SLOTS_POLL_S", 0.1)
+    sign = tmp_path / "busy"
+    busy = BUSY.replace("lambda: ", f"lambda: b'[]' if not os.path.exists({str(sign)!r}) else ")
+
+    async def leave(engines: Board) -> None:
         with suppress(asyncio.CancelledError):
             async with engines.supervisor.lease("a", Wish()):
                 raise asyncio.CancelledError
+
+    async with board(tmp_path, busy, stuck_s=0.3) as engines:
+        await leave(engines)
         before = engines.running()
         await asyncio.sleep(0.8)
         assert engines.running() == before
         assert engines.notes.evicted("stuck") == []
+        sign.touch()
+        await leave(engines)
+        await until(lambda: engines.notes.evicted("stuck") == ["a"])
 
 
 GRANDCHILD = """
