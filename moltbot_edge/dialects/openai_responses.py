@@ -6,7 +6,7 @@ Translation is in `responses_codec`, which a relay does not import.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -26,7 +26,7 @@ from moltbot_edge.dialects.paths import PATHS
 from moltbot_edge.dialects.responses_usage import UsageReader
 
 if TYPE_CHECKING:
-    from moltbot_edge.core.dialect import ChatCodec
+    from moltbot_edge.core.dialect import ChatCodec, Mender, ReplyHead
 
 MOST_OBJECTS: Final = 100_000  # as in `openai_prompt`
 
@@ -72,6 +72,11 @@ class OpenAIResponses(Dialect):
         from moltbot_edge.dialects.impressions import EventObserver
 
         return EventObserver(self.codec().event_reader(streamed), streamed)
+
+    def mender(self, path: str, streamed: bool, first: bytes, head: Callable[[], ReplyHead]) -> Mender | None:
+        from moltbot_edge.dialects import responses_mending
+
+        return responses_mending.mender(streamed, first, head)
 
     def error(self, error: GatewayError) -> bytes:
         said = {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}
