@@ -17,7 +17,7 @@ class Upstream(msgspec.Struct, frozen=True):
     is what the configuration wishes for it: see `config.schema.Model`.
 
     *auto*: nobody said its dialect, which is assumed until it is found out. *also* are dialects that it speaks besides,
-    each with its base path.
+    each with its base path. *props* are a llama-server's own words of its model, for `core.target.abilities`.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Upstream(msgspec.Struct, frozen=True):
     dialect: str = "openai-chat"
     auto: bool = False
     also: tuple[tuple[str, str], ...] = ()
+    props: bytes = b""
     api_key: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     ca_file: str | None = None

@@ -1,6 +1,7 @@
-"""What an engine of this board says of its model's template, asked at the first request that is translated for it.
+"""What an engine says of its model's template: one of this board is asked at the first request translated for it.
 
 It is the file's and the flags', so once is enough. Of an engine that does not say it, `core.target` takes the usual.
+What is said by one elsewhere, discovery has found out.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ class KnownAbilities:
         self._known: dict[str, Abilities] = {}
 
     def of(self, deployment: Deployment) -> Abilities | None:
-        return self._known.get(deployment.upstream.name)
+        upstream = deployment.upstream
+        known = self._known.get(upstream.name)
+        if known is None and upstream.props and (known := abilities(upstream.props)) is not None:
+            self._known[upstream.name] = known
+        return known
 
     async def learn(self, deployment: Deployment, at: Address) -> bool:
         """Whether something is known now that was not before. The engine is leased."""

@@ -257,16 +257,19 @@ class Attempts:
 
     async def _fit(self, asked: Asked, attempt: _Attempt, lease: Lease, rendering: Rendering) -> None:
         """Again, if this engine's template was not known before: only the engine itself can say what it takes."""
-        from moltbot_edge.gateway.abilities import KnownAbilities
-
-        if self._abilities is None:
-            self._abilities = KnownAbilities(self._upstreams)
         deployment = attempt.deployment
-        if await self._abilities.learn(deployment, Address(*lease.address)):
+        if await self._known_abilities().learn(deployment, Address(*lease.address)):
             translation = self._translation(asked, deployment, attempt.began)
             attempt.translation = translation
             attempt.body, _ = rendering.of(deployment.upstream.name, deployment.shared_name, translation.body)
             translation.body = b""
+
+    def _known_abilities(self) -> KnownAbilities:
+        from moltbot_edge.gateway.abilities import KnownAbilities
+
+        if self._abilities is None:
+            self._abilities = KnownAbilities(self._upstreams)
+        return self._abilities
 
     async def _send(self, asked: Asked, attempt: _Attempt, output: Output, lease: Lease | None) -> None:
         request, deployment, lesson = asked.request, attempt.deployment, asked.lesson
@@ -356,7 +359,9 @@ class Attempts:
         tokens = round(self._standings.prompt_tokens(deployment.model, len(request.body)))
         head = ReplyHead(self._new_id(), int(self._clock()), request.head.model, lambda: self._now() - began, tokens)
         theirs = self._dialects.named(deployment.upstream.dialect)
-        able = None if self._abilities is None else self._abilities.of(deployment)
+        able = None
+        if self._abilities is not None or deployment.upstream.props:
+            able = self._known_abilities().of(deployment)
         return translation(request, deployment, theirs, head, self._limits, able, learns=asked.lesson is not None)
 
     async def _deliver(

@@ -165,7 +165,7 @@ def _standing_for(alias: str, pattern: str, found: Found) -> list[str]:
 
 def described(one: Deployment, upstream: Upstream, found: Found) -> Deployment:
     there = msgspec.structs.replace(
-        upstream, dialect=found.dialect, base_path=found.base_path, also=found.also, auto=False
+        upstream, dialect=found.dialect, base_path=found.base_path, also=found.also, props=found.props, auto=False
     )
     model = found.model(one.model)
     if model is None:

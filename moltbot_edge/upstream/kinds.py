@@ -57,7 +57,7 @@ class FoundModel(msgspec.Struct, frozen=True):
 class Found(msgspec.Struct, frozen=True):
     """*dialect* is what it is asked in, below *base_path*; *also* others that it speaks, each with its base path.
 
-    *any_name*: it has one model, and answers with that whatever name it is asked for.
+    *any_name*: it has one model, and answers with that whatever name it is asked for. *props* are what it says of it.
     """
 
     kind: Kind
@@ -67,6 +67,7 @@ class Found(msgspec.Struct, frozen=True):
     also: tuple[tuple[str, str], ...] = ()
     version: str | None = None
     any_name: bool = False
+    props: bytes = b""
 
     def model(self, name: str) -> FoundModel | None:
         """An Ollama's ``llama3`` is ``llama3:latest``."""
@@ -205,8 +206,16 @@ def found(upstream: Upstream, wanted: Sequence[str], answers: Answers) -> Found 
     if _is_llama_server(listed):
         props = _read(answers, Question(f"{root}/props"), _Props) or _Props()
         models = tuple(_of_llama_server(listed, props))
+        said = answers.get(Question(f"{root}/props"), NOTHING)
+        alone = len(models) == 1
         return Found(
-            Kind.LLAMA_SERVER, "openai-chat", base, models, version=props.build_info, any_name=len(models) == 1
+            Kind.LLAMA_SERVER,
+            "openai-chat",
+            base,
+            models,
+            version=props.build_info,
+            any_name=alone,
+            props=said.body if alone and said.status == 200 else b"",
         )
     if _is_vllm(listed):
         version = _read(answers, Question(f"{root}/version"), _Version)

@@ -193,6 +193,19 @@ async def test_start_does_not_wait_and_an_end_ends_the_asking() -> None:
         await box.was_left()
 
 
+async def test_a_template_that_wants_a_user_after_each_answer_gets_one() -> None:
+    template = "{% if bad %}{{ raise_exception('roles must alternate user/assistant') }}{% endif %}"
+    model = {"id": "m", "owned_by": "llamacpp", "meta": {"n_ctx": 512, "n_ctx_train": 512}}
+    async with upstream(says()) as box:
+        props = {"chat_template": template, "chat_template_caps": {"supports_system_role": True}}
+        answering(box, {"/v1/models": listing(model), "/props": props, "/v1/chat/completions": completion("hi")})
+        async with serving(Config(model_registry=[Model(name="chat", endpoint=box.url)]), discover=True) as gateway:
+            twice = [{"role": "user", "content": "one"}, {"role": "user", "content": "two"}]
+            await gateway.ask({"model": "chat", "messages": twice, "stream": False}, path="/api/chat")
+            messages = json.loads(box.asked[-1].body)["messages"]
+            assert [message["role"] for message in messages] == ["user"]
+
+
 async def test_a_pattern_is_listed_by_the_names_that_its_upstream_has() -> None:
     async with upstream(says("hi")) as box:
         answering(box, {"/v1/models": listing({"id": "gpt-4o"}, {"id": "o3-mini"}, {"id": "chat"})})

@@ -58,7 +58,8 @@ def test_a_llama_server() -> None:
     it, asked = played({"/v1/models": listing(LLAMA), "/props": PROPS})
     assert asked == ["/v1/models", "/props"]
     model = FoundModel("/models/SmolLM2.gguf", 4096, None, False)
-    assert it == Found(Kind.LLAMA_SERVER, "openai-chat", "/v1", (model,), version="b11434-abc", any_name=True)
+    said: dict[str, Any] = {"version": "b11434-abc", "any_name": True, "props": json.dumps(PROPS).encode()}
+    assert it == Found(Kind.LLAMA_SERVER, "openai-chat", "/v1", (model,), **said)
     assert it is not None
     assert it.model("whatever") == model
     assert it.alias(model) == "SmolLM2"
