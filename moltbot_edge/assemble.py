@@ -142,7 +142,7 @@ def assemble(
     metrics = Metrics()
     ticker = Ticker()
     dialects = _dialects(catalog, registry)
-    openai = dialects.named("openai-chat")
+    openai = dialects.made("openai-chat")
     upstreams = Upstreams(dialects.named, _wire_limits(config.limits), ticker, Names(), Certificates(environment))
     engines, rendering, end_of_engines = _engines(config, catalog, metrics, environment)
     experience = Experience(
@@ -304,7 +304,7 @@ def _as_ollama(
 ) -> Asgi:
     from moltbot_edge.server.ollama import OllamaEndpoints
 
-    dialect = dialects.named("ollama")
+    dialect = dialects.made("ollama")
     return OllamaEndpoints(lambda: directory.catalog, auth, dialect, states, context_tokens, int(time.time()))
 
 

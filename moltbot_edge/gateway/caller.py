@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.head import Head
 from moltbot_edge.core.prompt import Prompt
-
-if TYPE_CHECKING:  # translation alone needs it
-    from moltbot_edge.core.chat import ChatRequest
 
 HeaderLines = Iterable[tuple[bytes, bytes]]
 
@@ -41,8 +38,7 @@ class Caller(Protocol):
 
 class Request(msgspec.Struct):
     """What a caller asks. *forwarded* are header lines for the upstream, each with its CRLF; *key* is whose key it is.
-    *form* is the type of a body in parts, its boundary included; empty where the body is JSON. *chat* is what the
-    body says, once a translation has read it.
+    *form* is the type of a body in parts, its boundary included; empty where the body is JSON.
 
     The body is let go once no other upstream will need it: `drop_body`.
     """
@@ -55,7 +51,6 @@ class Request(msgspec.Struct):
     on_drop: Callable[[], None] | None = None
     key: str = ""
     form: bytes = b""
-    chat: ChatRequest | None = None
     _prompt: Prompt | None = None
 
     def prompt(self) -> Prompt:
@@ -67,7 +62,6 @@ class Request(msgspec.Struct):
     def drop_body(self) -> None:
         """May be called again: what it holds is given back once."""
         self.body = b""
-        self.chat = None
         on_drop, self.on_drop = self.on_drop, None
         if on_drop is not None:
             on_drop()

@@ -20,12 +20,18 @@ class Dialects:
 
     def __init__(self, paths: Mapping[str, str], make: Callable[[str], Dialect]) -> None:
         self.paths = frozenset(paths)
+        self.spoken: set[str] = set()  # by an upstream
         self._names = paths
         self._make = make
         self._by_name: dict[str, Dialect] = {}
         self._by_path: dict[str, Dialect] = {}
 
     def named(self, name: str) -> Dialect:
+        """Of an upstream."""
+        self.spoken.add(name)
+        return self.made(name)
+
+    def made(self, name: str) -> Dialect:
         dialect = self._by_name.get(name)
         if dialect is None:
             self._by_name[name] = dialect = self._make(name)
@@ -35,7 +41,7 @@ class Dialects:
         """*path* is one of `paths`."""
         dialect = self._by_path.get(path)
         if dialect is None:
-            self._by_path[path] = dialect = self.named(self._names[path])
+            self._by_path[path] = dialect = self.made(self._names[path])
         return dialect
 
     def able(self, route: Route, request: Request) -> Route:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from moltbot_edge.core.catalog import Deployment
-from moltbot_edge.core.chat import ChatRequest
 from moltbot_edge.core.dialect import Dialect, EventReader, Operation, ReplyHead
 from moltbot_edge.core.embedding import Embedded
 from moltbot_edge.core.errors import GatewayError, InvalidReply, InvalidRequest, UpstreamBroke, UpstreamRefused
@@ -77,9 +76,10 @@ class Translation:
         self._head = head
         self._written_chars = 0
         self.forwarded = forwarded_to(theirs, request)
-        chat = chat_of(request)
+        codec = request.dialect.codec()
+        chat = codec.read_request(request.path, request.body)  # not kept: it is as large as the body again
         self._streams = chat.stream
-        self._writer = request.dialect.codec().event_writer(chat, head, request.path)
+        self._writer = codec.event_writer(chat, head, request.path)
         self._limits = limits
         self.observer = Observer() if learns else None
         self._failure: GatewayError | None = None
@@ -373,13 +373,6 @@ def translation(
     if request.dialect.operations[request.path] is Operation.EMBED:
         return EmbedTranslation(request, deployment, theirs, head, limits)
     return Translation(request, deployment, theirs, head, limits, able, learns=learns)
-
-
-def chat_of(request: Request) -> ChatRequest:
-    """What *request* asks; read once, and before its body is dropped. Raises `InvalidRequest`."""
-    if request.chat is None:
-        request.chat = request.dialect.codec().read_request(request.path, request.body)
-    return request.chat
 
 
 def forwarded_to(theirs: Dialect, request: Request) -> bytes:

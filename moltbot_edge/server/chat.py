@@ -37,6 +37,7 @@ class ChatEndpoint:
         body_bytes: int,
     ) -> None:
         self.paths = dialects.paths
+        self._spoken = dialects.spoken
         self.dialect_at = dialects.at
         self._auth = auth
         self._exchange = exchange
@@ -48,7 +49,7 @@ class ChatEndpoint:
         call: Call = scope["extensions"][EXTENSION]
         path = scope["path"]
         dialect = self.dialect_at(path)
-        held = _Held(self._budget)
+        held = _Held(self._budget, 1 if dialect.name in self._spoken else 2)
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{path} takes POST, not {scope['method']}")
@@ -99,21 +100,28 @@ class ChatEndpoint:
 
 
 class _Held:
-    """What one request has taken of the budget."""
+    """What one request has taken of the budget: its body, and once more where that will be translated."""
 
-    def __init__(self, budget: BodyBudget) -> None:
+    def __init__(self, budget: BodyBudget, copies: int) -> None:
         self._budget = budget
+        self._copies = copies
         self._size = 0
 
     def took(self, size: int) -> bool:
+        size = self._all(size)
         if not self._budget.took(size):
             return False
         self._size += size
         return True
 
     async def take(self, size: int) -> None:
+        size = self._all(size)
         await self._budget.take(size)
         self._size += size
+
+    def _all(self, size: int) -> int:
+        """What could not be had of the whole budget is not waited for."""
+        return size if self._copies == 1 else max(size, min(size * self._copies, self._budget.limit_bytes - self._size))
 
     def give(self) -> None:
         size, self._size = self._size, 0
