@@ -71,13 +71,6 @@ RESPONSES_TOOLS = {
     "temperature": 0,
     "max_output_tokens": 90,
 }
-RESPONSES_STRUCTURED = {
-    "model": "chat",
-    "input": "The capital of France",
-    "text": {"format": {"type": "json_schema", "name": "capital", "schema": CAPITAL, "strict": True}},
-    "temperature": 0,
-    "max_output_tokens": 60,
-}
 MESSAGES_PLAIN = {"model": "chat", **QUESTION}
 MESSAGES_TOOLS = {
     "model": "chat",
@@ -173,7 +166,6 @@ RECORDINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "openai_responses/plain_llama_server.json": (RESPONSES, RESPONSES_PLAIN),
     "openai_responses/tools_llama_server.sse": (RESPONSES, RESPONSES_TOOLS | STREAM),
     "openai_responses/tools_llama_server.json": (RESPONSES, RESPONSES_TOOLS),
-    "openai_responses/structured_llama_server.sse": (RESPONSES, RESPONSES_STRUCTURED | STREAM),
     "openai_responses/cut_llama_server.sse": (RESPONSES, RESPONSES_PLAIN | STREAM),
     "openai_responses/error_llama_server.json": (RESPONSES, {"input": [{"role": "user", "content": [{"type": "no"}]}]}),
     "anthropic_messages/reasoning_llama_server.sse": (MESSAGES, MESSAGES_REASONING | STREAM),
