@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from moltbot_edge.config.schema import Engines
@@ -21,6 +22,8 @@ from moltbot_edge.local.profile import HOST
 FIRST_POLL_S, LONGEST_POLL_S = 0.05, 0.5  # a warm file loads in less than the first, a cold one takes minutes
 SLOTS_POLL_S = 2.0  # see `health.work`
 LISTENS_S = 1.0  # as long as llama-server takes to notice that a caller has left
+# As llama-server says it, and what strerror(EADDRINUSE) is in other programs' words.
+PORT_TAKEN = re.compile(r"couldn't bind|address already in use", re.IGNORECASE)
 LINE_POLL_S = 5.0  # a look at the slots of an engine that others wait for
 MEASURE_S = 1.0  # between two looks at what engines take, while any runs
 
@@ -81,7 +84,7 @@ class Attendants:
             self._tell(Told(name, run, Event.SPAWNED, child, command.port, command.survey))
             how = how_it_ended(await child.ended())
             await self._end_rest(name, mark)
-            taken = any("couldn't bind" in line for line in child.output.lines())
+            taken = any(PORT_TAKEN.search(line) for line in child.output.lines())
             told(Event.PORT_TAKEN if taken else Event.EXITED, f"it {how}")
         except CannotStart as error:
             told(Event.EXITED, str(error))
@@ -91,11 +94,11 @@ class Attendants:
             if child is not None:
                 child.kill()
 
-    async def watch_health(self, name: str, run: int, port: int) -> None:
-        pause_s = FIRST_POLL_S
+    async def watch_health(self, model: EngineModel, run: int, port: int) -> None:
+        name, pause_s = model.name, FIRST_POLL_S
         try:
             async with asyncio.timeout(self._engines.start_s):
-                while not await health.is_ready(HOST, port):
+                while not await health.is_ready(HOST, port, model.health):
                     await asyncio.sleep(pause_s)
                     pause_s = min(pause_s * 1.5, LONGEST_POLL_S)
         except TimeoutError:
@@ -105,8 +108,15 @@ class Attendants:
             await self.kept(name, self._keeper.ready(name, (HOST, port)), READY_S)
             self._tell(Told(name, run, Event.HEALTHY))
 
-    async def watch_slots(self, name: str, run: int, port: int) -> None:
-        """Until it is idle, which it is within a batch of its last caller's leaving, or it is stuck."""
+    async def watch_slots(self, model: EngineModel, run: int, port: int) -> None:
+        """Until it is idle, which it is within a batch of its last caller's leaving, or it is stuck.
+
+        Another program than llama-server has no slots to be seen: without a caller it counts as idle.
+        """
+        name = model.name
+        if not model.is_llama_server:
+            self._tell(Told(name, run, Event.IDLE))
+            return
         try:
             async with asyncio.timeout(self._engines.stuck_s):
                 while not await health.is_idle(HOST, port):  # noqa: ASYNC110  (it is asked: it tells nobody)

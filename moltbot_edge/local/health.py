@@ -56,9 +56,9 @@ def suspicion(before: Suspicion | None, work: Work | None, leases: int, now: flo
 _decode_slots = msgspec.json.Decoder(list[_Slot]).decode
 
 
-async def is_ready(host: str, port: int) -> bool:
+async def is_ready(host: str, port: int, path: str = "/health") -> bool:
     """No, too, where nobody listens or the answer makes no sense."""
-    return (await _get(host, port, "/health"))[0] == 200
+    return 200 <= (await _get(host, port, path))[0] < 300
 
 
 async def is_idle(host: str, port: int) -> bool:

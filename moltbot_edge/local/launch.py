@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import logging
 import os
+import re
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import msgspec
 from moltbot_edge.config.schema import Engines
 from moltbot_edge.local import process, store
 from moltbot_edge.local.board import laid_out_anew, this_machine
-from moltbot_edge.local.footprint import Footprint, Launch, launched_by, longest_context, predicted
+from moltbot_edge.local.footprint import PROGRAM_BYTES, Footprint, Launch, launched_by, longest_context, predicted
 from moltbot_edge.local.gguf import Facts, GgufError
 from moltbot_edge.local.keeping import Keeper, KeepsNothing
 from moltbot_edge.local.profile import HOST, Settings, flags, known_flags
@@ -29,8 +30,15 @@ HEAD_BYTES = 64 * 1024  # of a model, for its identity: with size and time they 
 INDIFFERENT = frozenset({"--model", "--host", "--port", "--slot-save-path", "--threads", "--alias", "--batch-size"})
 
 
+_PLACEHOLDER = re.compile(r"\{(?:port|host|model|name)\}")
+
+
 class EngineModel(msgspec.Struct, frozen=True):
-    """*name* is what callers ask for; *args* are the user's flags for this model alone, the rest the user's wishes."""
+    """*name* is what callers ask for; *args* are the user's flags for this model alone, the rest the user's wishes.
+
+    *command*: another program than llama-server, as a template; *health* answers with 200 once it is ready. Such a one
+    may have no *file*, which is ``Path()`` then.
+    """
 
     name: str
     file: Path
@@ -38,6 +46,12 @@ class EngineModel(msgspec.Struct, frozen=True):
     pin: bool = False
     ttl_s: float | None = None
     memory_bytes: int | None = None
+    command: tuple[str, ...] = ()
+    health: str = "/health"
+
+    @property
+    def is_llama_server(self) -> bool:
+        return not self.command
 
 
 class Survey(msgspec.Struct, frozen=True):
@@ -55,7 +69,7 @@ class Survey(msgspec.Struct, frozen=True):
     @property
     def footprint(self) -> Footprint:
         if not self.facts.architecture:
-            return Footprint(0, program=0)
+            return Footprint(self.weights_bytes, program=PROGRAM_BYTES if self.weights_bytes else 0)
         return predicted(self.weights_bytes, self.facts, self.launch)
 
     def longest_context(self, room_bytes: int) -> int:
@@ -101,10 +115,14 @@ class Launcher:
 
     async def survey(self, model: EngineModel) -> Survey:
         """What its engine would be, if it started now. Raises `CannotStart`."""
+        if not model.is_llama_server:
+            return self._by_template(model, 0).survey
         return (await self._prepared(model, 0)).survey
 
     async def command(self, model: EngineModel, taken_ports: Collection[int]) -> Command:
         """Raises `CannotStart`."""
+        if not model.is_llama_server:
+            return self._by_template(model, free_port(taken_ports))
         prepared = await self._prepared(model, free_port(taken_ports))
         words = prepared.command.words
         saves = prepared.slot_path in words  # else the build cannot, or the user keeps them elsewhere
@@ -113,7 +131,7 @@ class Launcher:
         return prepared.command
 
     async def _prepared(self, model: EngineModel, port: int) -> _Prepared:
-        program = self._program()
+        program = self._program(self._engines.command)
         environment = process.environment_for(program, self._environment)
         help_text = await self._help_text(program, environment)
         if lacking := [part.name for part in store.parts(model.file) if not part.exists()]:
@@ -141,13 +159,28 @@ class Launcher:
         command = Command(words, environment, port, survey)
         return _Prepared(command, identity(help_text, words, marks), settings.slot_path)
 
-    def _program(self) -> Path:
+    def _by_template(self, model: EngineModel, port: int) -> Command:
+        """Whatever program it is: nothing is known of it but what the user says, and how large its file is."""
+        program = self._program(model.command[0], wanted=f"to run {model.name!r}")
+        size = 0
+        if model.file != Path():
+            try:
+                size = sum(part.stat().st_size for part in store.parts(model.file))
+            except OSError as error:
+                raise CannotStart(f"{error.filename} cannot be read: {error.strerror}") from error
+        words = filled(model.command[1:], model, port)
+        survey = Survey(size, Facts(""), Launch(0, keeps_context=False))
+        return Command((str(program), *words), process.environment_for(program, self._environment), port, survey)
+
+    def _program(self, command: str, wanted: str | None = None) -> Path:
+        """*wanted*: what for, of another program than llama-server."""
         import shutil  # with bz2 and lzma, 2.5 ms: for who starts an engine
 
-        command = self._engines.command
         found = shutil.which(os.path.expanduser(command), path=self._environment.get("PATH"))
         if found is None:
             where = "is no program" if "/" in command else "is not on the PATH"
+            if wanted is not None:
+                raise CannotStart(f"there is no program {wanted}: {command!r} {where}")
             raise CannotStart(
                 f"there is no llama-server to run it: {command!r} {where}; "
                 "install llama.cpp, or set `engines.command` to the path of its llama-server"
@@ -175,6 +208,12 @@ class Launcher:
             raise CannotStart(f"{program} is no llama-server: `--help` {process.how_it_ended(status)} and said: {said}")
         self._help[program] = text
         return text
+
+
+def filled(words: Sequence[str], model: EngineModel, port: int) -> list[str]:
+    """The words of a template with what stands for its placeholders. A word stays one word, whatever is in it."""
+    values = {"{port}": str(port), "{host}": HOST, "{model}": str(model.file), "{name}": model.name}
+    return [_PLACEHOLDER.sub(lambda found: values[found[0]], word) for word in words]
 
 
 def identity(help_text: str, words: Sequence[str], marks: Sequence[str]) -> str:

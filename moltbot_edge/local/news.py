@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from enum import StrEnum
 
 import msgspec
 
 from moltbot_edge.local.health import Work
-from moltbot_edge.local.launch import Survey
+from moltbot_edge.local.launch import EngineModel, Survey
 from moltbot_edge.local.leases import Tenant
 from moltbot_edge.local.lifecycle import Event
 from moltbot_edge.local.memory import Share
 from moltbot_edge.local.process import Child
+
+
+class Farewell(StrEnum):
+    """What became of the wish that a model be forgotten."""
+
+    FORGOTTEN = "forgotten"
+    RUNS = "runs"  # its engine has to be stopped before
+    IN_USE = "in-use"  # somebody waits for it, or is answered
 
 
 class Arrived(msgspec.Struct, frozen=True):
@@ -34,6 +43,19 @@ class Unwanted(msgspec.Struct, frozen=True):
 
     name: str
     leaver: asyncio.Future[None]
+
+
+class Added(msgspec.Struct, frozen=True):
+    """A model that was not there at the beginning, or whose file is another one now."""
+
+    model: EngineModel
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """*told* is settled at once."""
+
+    name: str
+    told: asyncio.Future[Farewell]
 
 
 class Surveyed(msgspec.Struct, frozen=True):
@@ -93,4 +115,19 @@ class Closing(msgspec.Struct, frozen=True):
     """The gateway ends."""
 
 
-News = Arrived | Came | Left | Unwanted | Surveyed | Told | Seen | Busy | Rests | Measured | Tick | Closing
+News = (
+    Arrived
+    | Came
+    | Left
+    | Unwanted
+    | Added
+    | Forget
+    | Surveyed
+    | Told
+    | Seen
+    | Busy
+    | Rests
+    | Measured
+    | Tick
+    | Closing
+)

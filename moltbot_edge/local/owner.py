@@ -24,10 +24,13 @@ from moltbot_edge.local.leases import Tenant
 from moltbot_edge.local.lifecycle import Effect, Event, State, step
 from moltbot_edge.local.memory import Memory, Share
 from moltbot_edge.local.news import (
+    Added,
     Arrived,
     Busy,
     Came,
     Closing,
+    Farewell,
+    Forget,
     Left,
     Measured,
     News,
@@ -116,7 +119,7 @@ class Owner:
                     closing = True
                     for record in self.records.values():
                         self._step(record, Event.SHUTDOWN)
-                elif closing and isinstance(news, Came | Unwanted):
+                elif closing and isinstance(news, Came | Unwanted | Forget):
                     self._turn_away(news)
                 else:
                     self._heed(news)
@@ -124,6 +127,8 @@ class Owner:
                 self._place()
 
     def _heed(self, news: News) -> None:
+        if isinstance(news, Surveyed | Told | Seen | Busy | Rests) and news.name not in self.records:
+            return  # late news of a model that was forgotten
         match news:
             case Arrived(limit_bytes):
                 self.limit_bytes = limit_bytes
@@ -136,8 +141,15 @@ class Owner:
             case Left(tenant):
                 self._left(tenant)
             case Unwanted(name, leaver):
-                self.records[name].leavers.append(leaver)
-                self._step(self.records[name], Event.UNWANTED, why="asked")
+                if name in self.records:
+                    self.records[name].leavers.append(leaver)
+                    self._step(self.records[name], Event.UNWANTED, why="asked")
+                else:
+                    _settle(leaver, None)
+            case Added(model):
+                self._added(model)
+            case Forget(name, told):
+                _settle(told, self._forget(name))
             case Surveyed(name, survey):
                 self.records[name].surveying = False
                 self.records[name].survey = survey or Survey.unknown()
@@ -162,8 +174,11 @@ class Owner:
                 self._measured(shares)
 
     def _came(self, tenant: Tenant) -> None:
-        record = self.records[tenant.name]
+        record = self.records.get(tenant.name)
         if tenant.granted.done():  # it left while this lay in the inbox
+            return
+        if record is None:
+            tenant.granted.set_exception(EngineFailed(f"model {tenant.name!r} was removed"))
             return
         record.demand.heard(self._now())
         if len(record.waiting) >= self._engines.queue:
@@ -173,7 +188,9 @@ class Owner:
         self._step(record, Event.WANTED)
 
     def _left(self, tenant: Tenant) -> None:
-        record = self.records[tenant.name]
+        record = self.records.get(tenant.name)
+        if record is None:
+            return
         if tenant in record.waiting:
             del record.waiting[tenant]
             self._mind_the_line(record)
@@ -189,7 +206,7 @@ class Owner:
         if record.engine.state not in (State.READY, State.DRAINING):
             return
         watched = record.suspect is not None and not record.suspect.done()
-        if tenant.sent and not tenant.answered and not watched:
+        if tenant.sent and not tenant.answered and not watched and record.model.is_llama_server:
             watch = self.attendants.watch_suspect(record.name, record.run, record.port)
             record.suspect = self._begin(watch)
         if record.engine.state is State.READY:
@@ -202,6 +219,26 @@ class Owner:
             record.rest_timer = asyncio.get_running_loop().call_later(IDLE_S, self.tell, rests)
             if record.engine.state is State.DRAINING and record.watch is None:
                 self._carry_out(record, Effect.WATCH_SLOTS, Event.UNWANTED, State.DRAINING)
+
+    def _added(self, model: EngineModel) -> None:
+        record = self.records.get(model.name)
+        if record is None:
+            self.records[model.name] = Record(model)
+        else:  # for its next start; what was learned of another file is forgotten
+            record.model = model
+            if not record.runs:
+                record.survey, record.learned_bytes, record.load_s = None, None, None
+
+    def _forget(self, name: str) -> Farewell:
+        record = self.records.get(name)
+        if record is None:
+            return Farewell.FORGOTTEN
+        if record.leased or record.waiting:
+            return Farewell.IN_USE
+        if record.runs or record.returning is not None:
+            return Farewell.RUNS
+        del self.records[name]
+        return Farewell.FORGOTTEN
 
     def _told(self, record: Record, news: Told) -> None:
         if news.child is not None:
@@ -301,10 +338,10 @@ class Owner:
                 taken = {other.port for other in self.records.values() if other.child is not None}
                 self._begin(attendants.live(record.model, record.run, taken))
             case Effect.WATCH_HEALTH:
-                record.watch = self._begin(attendants.watch_health(name, record.run, record.port))
+                record.watch = self._begin(attendants.watch_health(record.model, record.run, record.port))
             case Effect.WATCH_SLOTS:
                 if not record.leased:
-                    record.watch = self._begin(attendants.watch_slots(name, record.run, record.port))
+                    record.watch = self._begin(attendants.watch_slots(record.model, record.run, record.port))
             case Effect.STOP:
                 if record.child is not None:
                     record.available_before = self._memory.available()
@@ -384,6 +421,8 @@ class Owner:
                 tenant.granted.set_exception(EngineFailed(ENDING))
             case Unwanted(_, leaver):
                 _settle(leaver, None)
+            case Forget(_, told) if not told.done():
+                told.set_exception(EngineFailed(ENDING))
             case _:
                 pass
 
@@ -481,8 +520,8 @@ class Owner:
         if self._learns_down is None:
             self._learns_down = this_machine().board is not Board.JETSON
         for name, (run, share) in shares.items():
-            record = self.records[name]
-            if record.run == run and record.child is not None and share.pss:
+            record = self.records.get(name)
+            if record is not None and record.run == run and record.child is not None and share.pss:
                 record.measured(share, self._learns_down)
         grown = holding.overgrown(self.records.values(), self.limit_bytes)
         if grown is not None:

@@ -24,12 +24,12 @@ from moltbot_edge.core.errors import (
 from moltbot_edge.core.lease import Foresight, Lease, Wish
 from moltbot_edge.local.account import Account, Change, Note, Room
 from moltbot_edge.local.keeping import BEFORE_STOP_S, Keeper, KeepsNothing
-from moltbot_edge.local.launch import EngineModel, Launcher
+from moltbot_edge.local.launch import EngineModel, Launcher, Survey
 from moltbot_edge.local.leases import Address, EngineLease, Tenant
 from moltbot_edge.local.lifecycle import State
 from moltbot_edge.local.memory import Memory
-from moltbot_edge.local.news import Came, Closing, Left, Unwanted
-from moltbot_edge.local.owner import Owner
+from moltbot_edge.local.news import Added, Came, Closing, Farewell, Forget, Left, Unwanted
+from moltbot_edge.local.owner import AGAIN_S, Owner
 from moltbot_edge.local.process import KILL_S
 
 __all__ = ["Account", "Change", "EngineModel", "Supervisor"]
@@ -61,7 +61,7 @@ class Supervisor:
         self._log = log
         self._on_read = on_read
         self._keeper = keeper
-        launcher = Launcher(engines, environment, log, keeper)
+        self._launcher = launcher = Launcher(engines, environment, log, keeper)
         self._owner = Owner(engines, models, launcher, keeper, memory or Memory(), log, self._begin, on_change, on_note)
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,8 +70,7 @@ class Supervisor:
     async def __aenter__(self) -> Supervisor:
         await self._group.__aenter__()
         self._owning = self._group.create_task(self._owner.own())
-        if self._owner.records:
-            self._begin(self._owner.attendants.arrive())
+        self._begin(self._owner.attendants.arrive())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -127,6 +126,30 @@ class Supervisor:
             if tenant.granted.done() and not tenant.granted.cancelled():
                 tenant.granted.exception()  # heard, though its caller had just left
             self._owner.tell(Left(tenant))
+
+    def add(self, model: EngineModel) -> None:
+        """A model that there was not at the beginning, or another file for one that there was."""
+        self._must_run()
+        self._owner.tell(Added(model))
+
+    async def forget(self, name: str) -> bool:
+        """Nothing is left of it then. False while somebody waits for it or is answered, and nothing has happened."""
+        while True:
+            self._must_run()
+            told: asyncio.Future[Farewell] = asyncio.get_running_loop().create_future()
+            self._owner.tell(Forget(name, told))
+            match await told:
+                case Farewell.FORGOTTEN:
+                    return True
+                case Farewell.IN_USE:
+                    return False
+                case Farewell.RUNS:
+                    self._owner.tell(Unwanted(name, asyncio.get_running_loop().create_future()))
+                    await asyncio.sleep(AGAIN_S)
+
+    async def survey(self, model: EngineModel) -> Survey:
+        """What an engine of *model* would take if it started now. Raises `launch.CannotStart`."""
+        return await self._launcher.survey(model)
 
     async def stop(self, name: str) -> None:
         """Let the engine of *name* finish what it does, and end it. A request that comes meanwhile starts it again."""
