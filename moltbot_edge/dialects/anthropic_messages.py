@@ -10,7 +10,18 @@ from collections.abc import Mapping
 
 import msgspec
 
-from moltbot_edge.api import ChatCodec, Dialect, GatewayError, Operation, Prompt, ReplyObserver, ReplyReader, dialect
+from moltbot_edge.api import (
+    ChatCodec,
+    Dialect,
+    GatewayError,
+    Operation,
+    Progress,
+    Prompt,
+    ReplyObserver,
+    ReplyReader,
+    dialect,
+)
+from moltbot_edge.core import sse
 from moltbot_edge.dialects import anthropic_errors, anthropic_prompt, anthropic_seal
 from moltbot_edge.dialects.anthropic_usage import StreamReader, WholeReader
 from moltbot_edge.dialects.paths import PATHS
@@ -54,6 +65,9 @@ class AnthropicMessages(Dialect):
 
     def ping(self) -> bytes:
         return PING
+
+    def progress(self, progress: Progress, model: str) -> bytes:
+        return b"event: ping\n" + sse.event(msgspec.json.encode({"type": "ping", "progress": progress.said()}))
 
     def codec(self) -> ChatCodec:
         from moltbot_edge.dialects.anthropic_codec import AnthropicCodec

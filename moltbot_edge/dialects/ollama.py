@@ -21,6 +21,7 @@ from moltbot_edge.api import (
     Impression,
     InvalidRequest,
     Operation,
+    Progress,
     Prompt,
     ReplyObserver,
     ReplyReader,
@@ -301,6 +302,9 @@ class Ollama(Dialect):
 
     def ping(self) -> bytes:
         return PING
+
+    def progress(self, progress: Progress, model: str) -> bytes:
+        return PING.removesuffix(b"}\n") + b',"progress":%b}\n' % msgspec.json.encode(progress.said())
 
     def codec(self) -> ChatCodec:
         from moltbot_edge.dialects.ollama_codec import OllamaCodec

@@ -14,6 +14,7 @@ import msgspec
 from moltbot_edge.api import (
     Dialect,
     GatewayError,
+    Progress,
     Prompt,
     ReplyObserver,
     ReplyReader,
@@ -89,6 +90,10 @@ class OpenAIResponses(Dialect):
 
     def ping(self) -> bytes:
         return sse.comment("ping")
+
+    def progress(self, progress: Progress, model: str) -> bytes:
+        # A comment: its clients refuse an event whose type they do not know, and its events are numbered.
+        return sse.comment(f"progress {msgspec.json.encode(progress.said()).decode()}")
 
     def codec(self) -> ChatCodec:
         from moltbot_edge.dialects.responses_codec import codec
