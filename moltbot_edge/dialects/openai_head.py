@@ -26,7 +26,7 @@ class _Object(msgspec.Struct, gc=False):
 
 
 class _Chat(Wire, kw_only=True):
-    messages: Annotated[list[_Message], msgspec.Meta(min_length=1)]
+    messages: Annotated[list[_Message], msgspec.Meta(min_length=1)] | None = None  # without any, every server says so
     tools: list[_Object] | None = None
     temperature: float | None = None
     top_p: float | None = None
