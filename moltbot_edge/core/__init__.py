@@ -10,6 +10,7 @@ scoreboard  outcomes folded into what is known of a deployment
 routing     who may answer, and the policy's seam
 dialect     a wire format's seam
 chat        what a request asks, in no dialect; reply, what comes back, event by event
+hygiene     a transcript made fit for the model that reads it; target, what that takes; tool_ids, how it spells them
 embedding   texts -> vectors, in no dialect
 stable      a prompt that means the same, written the same; volatile moves a clock out of its beginning
 lease       what a request and an engine of this board say to each other

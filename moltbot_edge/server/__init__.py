@@ -9,7 +9,7 @@ management  what is asked seldom: a Starlette application
 reading     endpoints that only tell something
 chat        the model endpoints: key, body, head, then the gateway
 models      what there is
-ollama      the same as Ollama tells it
+ollama      the same as Ollama tells it; anthropic, as Anthropic does
 feedback    whether a reply was any good
 admin       what the gateway knows of itself, for its administrator
 status      health, readiness, metrics
