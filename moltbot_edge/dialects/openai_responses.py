@@ -60,6 +60,10 @@ class OpenAIResponses(Dialect):
     paths: Mapping[str, str] = PATHS["openai-responses"]
     operations: Mapping[str, Operation] = {"/v1/responses": Operation.CHAT}
 
+    def foreign(self, body: bytes | bytearray, model: str) -> bool:
+        # The seal of a thought of Claude's, as `responses_seal` hands it to callers: OpenAI cannot open it.
+        return b'"anthropic-messages:' in body
+
     def credentials(self, api_key: str) -> tuple[str, str]:
         return "Authorization", f"Bearer {api_key}"
 

@@ -192,3 +192,15 @@ async def test_an_openai_caller_is_answered_by_anthropics_upstream() -> None:
         assert answer.header("x-moltbot-dropped") == "seed"
         sent = json.loads(box.asked[0].body)
         assert sent == {"model": CLAUDE, "max_tokens": 32000, "messages": ASKED["messages"]}
+
+
+async def test_a_thought_of_claudes_is_not_sent_to_openais_responses() -> None:
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "anthropic-messages:EqkC"}
+    items = [{"role": "user", "content": "hello"}, thought, {"role": "user", "content": "And?"}]
+    reply = json.dumps({"id": "r", "object": "response", "status": "completed", "output": []})
+    async with upstream(answers(200, reply)) as box:
+        deployment = Model(name="chat", endpoint=box.url, type="openai-responses")
+        async with serving(replace(config(), model_registry=[deployment])) as gateway:
+            answer = await gateway.ask({"model": "chat", "input": items}, path="/v1/responses")
+        assert answer.header("x-moltbot-dropped") == "messages.reasoning"
+        assert b"EqkC" not in box.asked[0].body
