@@ -113,7 +113,7 @@ UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class Whole:
     """*right* is all but for what may be null."""
 
-    def __init__(self, path: str, head: ReplyHead, right: bool) -> None:
+    def __init__(self, path: str, head: Callable[[], ReplyHead], right: bool) -> None:
         self._path = path
         self._head = head
         self._right = right
@@ -128,9 +128,9 @@ class Whole:
         if not isinstance(reply.get("data" if self._path == EMBEDDINGS else "choices"), list):
             return data  # whatever it is, it is no such reply
         if self._path == EMBEDDINGS:
-            _mend_vectors(reply, self._head)
+            _mend_vectors(reply, self._head())
         else:
-            _mend(reply, self._head, _OBJECTS[self._path, False], self._path == CHAT, streamed=False)
+            _mend(reply, self._head(), _OBJECTS[self._path, False], self._path == CHAT, streamed=False)
         return _json(reply)
 
     def end(self) -> bytes:
@@ -186,17 +186,24 @@ def mender(path: str, streamed: bool, first: bytes, head: Callable[[], ReplyHead
     try:
         right(next(sse.data_of(first), b"") if streamed else first)
     except UNREADABLE:
-        return Stream(path, head()) if streamed else Whole(path, head(), right=False)
+        return Stream(path, head()) if streamed else Whole(path, head, right=False)
     if streamed or path != CHAT or (b'"refusal"' in first and b'"logprobs"' in first):
         return None
-    return Whole(path, head(), right=True)
+    return Whole(path, head, right=True)
 
 
 def _with_nulls(reply: bytes) -> bytes:
+    """As most servers write JSON, without spaces, a replacement is enough; it takes a tenth of a pattern's time."""
     if b'"refusal"' not in reply:
-        reply = _message(rb'\g<0>"refusal":null,', reply)
+        before = len(reply)
+        reply = reply.replace(b'"message":{"', b'"message":{"refusal":null,"')
+        if len(reply) == before:
+            reply = _message(lambda found: found[0] + b'"refusal":null,', reply)
     if b'"logprobs"' not in reply:
-        reply = _finish(rb'"logprobs":null,\g<0>', reply)
+        before = len(reply)
+        reply = reply.replace(b'"finish_reason":', b'"logprobs":null,"finish_reason":')
+        if len(reply) == before:
+            reply = _finish(lambda found: b'"logprobs":null,' + found[0], reply)
     return reply
 
 
