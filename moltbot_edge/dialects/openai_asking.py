@@ -52,6 +52,8 @@ MEDIUM_TOKENS: Final = 8_192
 
 def written(request: ChatRequest) -> Outgoing:
     """Raises `InvalidRequest` for what would change the answer and cannot be said."""
+    if request.choices is not None and request.choices > 1:
+        raise InvalidRequest("a translated reply holds one answer", param="n")
     openais = _openais(request.model) is not None
     dropped: dict[str, None] = {}
     body: dict[str, Any] = {"model": request.model, "messages": list(_messages(request.messages, dropped))}
