@@ -101,6 +101,7 @@ _OBJECTS: Final = {
     (COMPLETIONS, True): "text_completion",
     (COMPLETIONS, False): "text_completion",
 }
+_without_choices = re.compile(rb'"choices"\s*:\s*\[\s*\]').search
 # These stand in no text: within one their quotes would be escaped. So what is found is a key.
 _message = re.compile(rb'"message"\s*:\s*\{\s*(?=")').sub
 _finish = re.compile(rb'"finish_reason"\s*:').sub
@@ -181,7 +182,7 @@ class Stream:
 def mender(path: str, streamed: bool, first: bytes, head: Callable[[], ReplyHead]) -> Whole | Stream | None:
     """For a reply that begins with the events *first*, or is it; None where nothing is lacking."""
     right = (_STREAMED if streamed else _WHOLE).get(path)
-    if right is None:
+    if right is None or (streamed and _without_choices(first)):  # Azure says first what its filters found
         return None
     try:
         right(next(sse.data_of(first), b"") if streamed else first)

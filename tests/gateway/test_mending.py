@@ -108,6 +108,12 @@ async def test_a_comment_before_the_first_event_passes_and_the_event_is_mended()
     assert set(chunks(answer)[0]) >= REQUIRED
 
 
+async def test_an_event_before_all_choices_shows_nothing() -> None:
+    first = event({"id": "", "object": "", "created": 0, "model": "", "choices": [], "prompt_filter_results": []})
+    async with upstream(streams([first, delta("hi"), DONE])) as box, serving(config(box)) as gateway:
+        assert (await gateway.ask(STREAMED)).body == first + delta("hi") + DONE
+
+
 async def test_the_official_client_reads_what_was_mended() -> None:
     async with (
         upstream(
