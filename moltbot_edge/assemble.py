@@ -83,7 +83,7 @@ class Gateway:
         self.catalog = catalog
         self.stores = tuple(stores)
         self.needs_key = bool(config.keys)
-        self.has_engines = bool(engines_of(catalog))
+        self.has_engines = any(not one.engine_command for one in engines_of(catalog).values())  # of llama-server
         self.callers = listener.callers
         self._server = config.server
         self._listener = listener
@@ -365,7 +365,7 @@ def _engines(
     from moltbot_edge.gateway.rendering import Rendering
     from moltbot_edge.local.kv_folder import KvFolder, folder_for
     from moltbot_edge.local.kv_keeper import KvKeeper
-    from moltbot_edge.local.launch import EngineModel  # some twenty modules, for a board that runs models
+    from moltbot_edge.local.launch import engine_model  # some twenty modules, for a board that runs models
     from moltbot_edge.local.supervisor import Supervisor
     from moltbot_edge.local.tally import Tally
 
@@ -375,17 +375,7 @@ def _engines(
     keeper = KvKeeper(folder, said.kv_write_mb_per_day * MIB, metrics, log_of_engines, time.monotonic, time.time)
     supervisor = Supervisor(
         config.engines,
-        {
-            name: EngineModel(
-                name,
-                Path(upstream.model_file or ""),
-                upstream.engine_args,
-                upstream.engine_pin,
-                upstream.engine_ttl_s,
-                None if upstream.engine_memory_mb is None else upstream.engine_memory_mb * MIB,
-            )
-            for name, upstream in models.items()
-        },
+        {name: engine_model(upstream) for name, upstream in models.items()},
         log=log_of_engines,
         environment=environment,
         keeper=keeper,

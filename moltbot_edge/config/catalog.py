@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -119,12 +120,15 @@ def _engine(model: Model, stores: Sequence[Path], before: int) -> Upstream:
         scheme="http",
         host="127.0.0.1",
         port=0,
-        base_path="/v1",
-        model_file=str(next((place for place in places if place.exists()), file)),
+        base_path=_base_path("", model.type),
+        dialect=DEFAULT_DIALECT if model.type == "auto" or model.command is None else model.type,
+        model_file="" if model.file is None else str(next((place for place in places if place.exists()), file)),
         engine_args=(*context, *model.engine_args),
         engine_pin=model.pin,
         engine_ttl_s=model.ttl_s,
         engine_memory_mb=model.memory_mb,
+        engine_command=() if model.command is None else tuple(shlex.split(model.command)),
+        engine_health=model.health,
     )
 
 

@@ -7,6 +7,7 @@ the pen is one problem.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path as FilePath
@@ -72,7 +73,7 @@ def models(decoded: Decoded, known: Known) -> Found:
             yield from ((path + below, message) for below, message in _wildcards(model))
         if not (decoded.sound(*path, "endpoint") and decoded.sound(*path, "file")):
             pass
-        elif model.endpoint is None and model.file is None:
+        elif model.endpoint is None and model.file is None and model.command is None:
             yield path, "expected an `endpoint` (another machine) or a `file` (an engine on this board), found neither"
         elif model.endpoint is not None and model.file is not None:
             yield path, "expected either `endpoint` or `file`, found both: write two models of one name for two places"
@@ -83,6 +84,8 @@ def models(decoded: Decoded, known: Known) -> Found:
             for wish in ("pin", "ttl_s", "memory_mb"):
                 if getattr(model, wish) and decoded.sound(*path, wish):
                     yield (*path, wish), "is for a `file`: an engine on another machine is not ours to keep or end"
+        if decoded.sound(*path, "command"):
+            yield from ((path + below, message) for below, message in _command(model))
         yield from ((path + below, message) for below, message in _headers(model))
         if model.ca_file is not None and decoded.sound(*path, "ca_file"):
             for message in _ca_file(model.endpoint, model.ca_file):
@@ -91,10 +94,32 @@ def models(decoded: Decoded, known: Known) -> Found:
             yield (*path, "type"), _unknown("dialect", model.type, ["auto", *known.dialects])
 
 
+def _command(model: Model) -> Found:
+    if model.command is None:
+        if model.health != "/health":
+            yield ("health",), "is for a `command`: llama-server and other machines are known"
+        return
+    if model.endpoint is not None:
+        yield ("command",), "is a program on this board, and an `endpoint` is another machine: write two models"
+    if model.engine_args:
+        yield ("engine_args",), "are llama-server's: write the flags of another program into its `command`"
+    try:
+        words = shlex.split(model.command)
+    except ValueError as error:
+        yield ("command",), f"cannot be split into words: {str(error).lower()}"
+        return
+    if not words:
+        yield ("command",), "expected a program and its words, such as whisper-server --port {port}"
+    elif not any("{port}" in word for word in words[1:]):
+        yield ("command",), "expected {port} in it: where it shall listen, on 127.0.0.1"
+    if model.file is None and "{model}" in model.command:
+        yield ("command",), "holds {model}, and there is no `file` to stand for it"
+
+
 def _wildcards(model: Model) -> Found:
     if model.name.count(WILD) > 1:
         yield ("name",), f"holds {model.name.count(WILD)} times `*`: expected one at most, such as `openai/*`"
-    elif WILD in model.name and model.file is not None:
+    elif WILD in model.name and (model.file is not None or model.command is not None):
         yield ("name",), "`*` stands for many models, and a `file` is one"
     if model.model is not None and WILD in model.model and WILD not in model.name:
         yield ("model",), "`*` stands for what the `*` in `name` stood for, and there is none"
@@ -337,7 +362,8 @@ def missing_model_files(decoded: Decoded, stores: Sequence[FilePath]) -> Found:
         path: Path = ("model_registry", index, "file")
         if model.file is not None and decoded.sound(*path):
             places = [store / model.file for store in stores]
-            if not any(place.is_file() for place in places):
+            there = FilePath.is_file if model.command is None else FilePath.exists  # another program's may be a folder
+            if not any(map(there, places)):
                 yield path, f"there is no such file yet: {' or '.join(dict.fromkeys(map(str, places)))}"
 
 

@@ -59,7 +59,7 @@ class Server(Section, frozen=True):
 
 
 class Model(Section, frozen=True):
-    """One deployment. Either *endpoint* (another machine) or *file* (a GGUF file, an engine on this board)."""
+    """One deployment: *endpoint* (another machine), or *file* (a GGUF file, an engine on this board), or *command*."""
 
     name: Annotated[str, Meta(min_length=1, description="the alias; repeat it and one alias has several deployments")]
     endpoint: Annotated[Url, Meta(description="base URL, with or without /v1")] | None = None
@@ -90,6 +90,20 @@ class Model(Section, frozen=True):
     engine_args: Annotated[
         list[str], Meta(description="llama-server flags of this model, in place of the profile's")
     ] = field(default_factory=list)
+    command: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="another program on this board that serves it: words with {port}, and {model} for `file`",
+                examples=["whisper-server --port {port} --model {model}"],
+            ),
+        ]
+        | None
+    ) = None
+    health: Annotated[
+        str, Meta(pattern=r"^/[\x21-\x7e]*$", description="path that answers with 200 once `command` is ready")
+    ] = "/health"
     pin: Annotated[bool, Meta(description="its engine starts with the gateway and makes room for no other")] = False
     ttl_s: (
         Annotated[Seconds, Meta(description="its engine ends after so long without a request, not after engines.ttl_s")]

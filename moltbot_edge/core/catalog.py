@@ -14,7 +14,8 @@ class Upstream(msgspec.Struct, frozen=True):
 
     *ca_file* holds the certificates trusted for it, in place of the system's. *model_file* is set for an engine on
     this board, whose address is known only once it runs; *engine_args* are its flags after the profile's, and the rest
-    is what the configuration wishes for it: see `config.schema.Model`.
+    is what the configuration wishes for it: see `config.schema.Model`. Where *engine_command* is another program than
+    llama-server, *model_file* may be empty.
 
     *auto*: nobody said its dialect, which is assumed until it is found out. *also* are dialects that it speaks besides,
     each with its base path. *props* are a llama-server's own words of its model, for `core.target.abilities`.
@@ -37,6 +38,8 @@ class Upstream(msgspec.Struct, frozen=True):
     engine_pin: bool = False
     engine_ttl_s: float | None = None
     engine_memory_mb: int | None = None
+    engine_command: tuple[str, ...] = ()
+    engine_health: str = "/health"
 
 
 def as_spoken(upstream: Upstream, dialect: str) -> Upstream:

@@ -15,9 +15,10 @@ from pathlib import Path
 import msgspec
 
 from moltbot_edge.config.schema import Engines
+from moltbot_edge.core.catalog import Upstream
 from moltbot_edge.local import process, store
 from moltbot_edge.local.board import laid_out_anew, this_machine
-from moltbot_edge.local.footprint import PROGRAM_BYTES, Footprint, Launch, launched_by, longest_context, predicted
+from moltbot_edge.local.footprint import MIB, PROGRAM_BYTES, Footprint, Launch, launched_by, longest_context, predicted
 from moltbot_edge.local.gguf import Facts, GgufError
 from moltbot_edge.local.keeping import Keeper, KeepsNothing
 from moltbot_edge.local.profile import HOST, Settings, flags, known_flags
@@ -52,6 +53,21 @@ class EngineModel(msgspec.Struct, frozen=True):
     @property
     def is_llama_server(self) -> bool:
         return not self.command
+
+
+def engine_model(upstream: Upstream) -> EngineModel:
+    """The engine of *upstream*, one of this board."""
+    memory_mb = upstream.engine_memory_mb
+    return EngineModel(
+        upstream.name,
+        Path(upstream.model_file or ""),
+        upstream.engine_args,
+        upstream.engine_pin,
+        upstream.engine_ttl_s,
+        None if memory_mb is None else memory_mb * MIB,
+        upstream.engine_command,
+        upstream.engine_health,
+    )
 
 
 class Survey(msgspec.Struct, frozen=True):

@@ -205,7 +205,7 @@ def _details(route: Route, file: Path | None, facts: Facts | None) -> dict[str, 
 def _file(route: Route) -> Path | None:
     """Of a model that is an engine on this board and nothing else."""
     files = [one.upstream.model_file for one in route.deployments]
-    return Path(files[0]) if len(files) == 1 and files[0] is not None else None
+    return Path(files[0]) if len(files) == 1 and files[0] else None
 
 
 def _bytes(file: Path | None) -> int:

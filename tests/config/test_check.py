@@ -54,6 +54,30 @@ def problems(reading: Any, tmp_path: Path) -> Any:
             "model_registry: [{name: a, endpoint: 'http://b', model: 'x*'}]",
             "1: model_registry[0].model: `*` stands for what the `*` in `name` stood for, and there is none",
         ),
+        (
+            "model_registry: [{name: a, command: 'x --port 80'}]",
+            "1: model_registry[0].command: expected {port} in it: where it shall listen, on 127.0.0.1",
+        ),
+        (
+            "model_registry: [{name: a, command: 'x {port} {model}'}]",
+            "1: model_registry[0].command: holds {model}, and there is no `file` to stand for it",
+        ),
+        (
+            'model_registry: [{name: a, command: "x {port} \'y"}]',
+            "1: model_registry[0].command: cannot be split into words: no closing quotation",
+        ),
+        (
+            "model_registry: [{name: a, endpoint: 'http://b', command: 'x {port}'}]",
+            "1: model_registry[0].command: is a program on this board, and an `endpoint` is another machine",
+        ),
+        (
+            "model_registry: [{name: a, command: 'x {port}', engine_args: [-x]}]",
+            "1: model_registry[0].engine_args: are llama-server's",
+        ),
+        (
+            "model_registry: [{name: a, endpoint: 'http://b', health: /up}]",
+            "1: model_registry[0].health: is for a `command`",
+        ),
         ("prompt: {stabilise: [smal]}", "1: prompt.stabilise[0]: no model is named 'smal'"),
         ("router: {fallbacks: {a: [auto]}}", "1: router.fallbacks.a: no model or alias is named 'a'"),
         (
