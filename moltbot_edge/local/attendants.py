@@ -25,7 +25,6 @@ LISTENS_S = 1.0  # as long as llama-server takes to notice that a caller has lef
 # As llama-server says it, and what strerror(EADDRINUSE) is in other programs' words.
 PORT_TAKEN = re.compile(r"couldn't bind|address already in use", re.IGNORECASE)
 LINE_POLL_S = 5.0  # a look at the slots of an engine that others wait for
-MEASURE_S = 1.0  # between two looks at what engines take, while any runs
 
 
 class Attendants:
@@ -141,9 +140,9 @@ class Attendants:
             work = await health.work(HOST, port)
             self._tell(Busy(name, run, None if work is None else len(work)))
 
-    async def measure(self, children: Mapping[str, tuple[int, int]]) -> None:
+    async def measure(self, children: Mapping[str, tuple[int, int]], after_s: float) -> None:
         """What each engine takes: *children* are run and pid by name."""
-        await asyncio.sleep(MEASURE_S)
+        await asyncio.sleep(after_s)
         self._tell(Measured(await asyncio.to_thread(self._shares, children)))
 
     async def stop(self, name: str, child: Child, port: int, resting: asyncio.Task[None] | None, keep: bool) -> None:

@@ -50,6 +50,8 @@ RETURN_S = 3.0  # for memory to come back after a process has ended; a GPU's dri
 SHORT_S = 30.0  # for a machine to have what the budget promised, then 503
 ENDING = "the gateway is ending, and its engines with it"
 QUEUE_RETRY_S = 30.0
+MEASURE_S = 1.0  # between two looks at what engines take, while any loads or answers
+MEASURE_IDLE_S = 15.0  # a look at 4 GiB is 20 ms of a Pi's time
 PROGRESS_S = 1.0
 AGAIN_S = 0.2  # between two looks at memory that is to come back
 
@@ -86,6 +88,7 @@ class Owner:
         self._on_note = on_note
         self._inbox: asyncio.Queue[News] = asyncio.Queue()
         self._measuring: asyncio.Task[None] | None = None
+        self._at_leisure = False
         self._timer: asyncio.TimerHandle | None = None
         self._progress_at = 0.0
         self._learns_down: bool | None = None  # a Jetson's GPU takes memory that is no process's
@@ -505,15 +508,21 @@ class Owner:
     # What engines take.
 
     def _measure(self) -> None:
+        busy = any(
+            record.leased or record.engine.state in (State.LOADING, State.STOPPING) for record in self.records.values()
+        )
         if self._measuring is not None and not self._measuring.done():
-            return
+            if not busy or not self._at_leisure:
+                return
+            self._measuring.cancel()
         children = {
             name: (record.run, record.child.pid)
             for name, record in self.records.items()
             if record.child is not None and record.runs
         }
         if children:
-            self._measuring = self._begin(self.attendants.measure(children))
+            self._at_leisure = not busy
+            self._measuring = self._begin(self.attendants.measure(children, MEASURE_S if busy else MEASURE_IDLE_S))
 
     def _measured(self, shares: Mapping[str, tuple[int, Share]]) -> None:
         self._measuring = None
