@@ -27,7 +27,7 @@ PART = "part-"
 FREE_BYTES = 256 * 1024 * 1024  # left on the disk for everybody else
 ENTRIES = 256
 PIECE_BYTES = 1024 * 1024
-SYSTEM = Path("/var/cache")
+SYSTEM, OWN = Path("/var/cache"), "moltbot-edge"
 
 _OURS = re.compile(r"[0-9a-f]{64}\.kv|part-[0-9a-f]+")
 _decode = msgspec.json.Decoder(Index).decode
@@ -37,12 +37,17 @@ class Unusable(Exception):
     """Why no caches are kept."""
 
 
-def folder_for(setting: str | None, environment: Mapping[str, str]) -> Path:
-    """Where caches lie when nobody says: as XDG has it, or where services keep theirs."""
+def folder_for(setting: str | None, environment: Mapping[str, str], system: Path = SYSTEM) -> Path:
+    """Where caches lie: as the configuration says, or XDG; else where services keep theirs; else in a home."""
     if setting is not None:
         return Path(setting)
-    home = environment.get("XDG_CACHE_HOME", "")
-    return (Path(home) if home.startswith("/") else SYSTEM) / "moltbot-edge" / "kv"
+    said, home = environment.get("XDG_CACHE_HOME", ""), environment.get("HOME", "")
+    below = system
+    if said.startswith("/"):
+        below = Path(said)
+    elif home.startswith("/") and not any(os.access(place, os.W_OK) for place in (system / OWN, system)):
+        below = Path(home) / ".cache"
+    return below / OWN / "kv"
 
 
 class KvFolder:

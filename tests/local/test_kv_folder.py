@@ -188,8 +188,12 @@ def test_a_folder_that_others_use_is_left_as_it_is(tmp_path: Path) -> None:
     assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
-def test_where_caches_lie_when_nobody_says() -> None:
-    assert folder_for("/data/kv", {"XDG_CACHE_HOME": "/home/me/.cache"}) == Path("/data/kv")
-    assert folder_for(None, {"XDG_CACHE_HOME": "/home/me/.cache"}) == Path("/home/me/.cache/moltbot-edge/kv")
-    assert folder_for(None, {}) == Path("/var/cache/moltbot-edge/kv")
-    assert folder_for(None, {"XDG_CACHE_HOME": "relative"}) == Path("/var/cache/moltbot-edge/kv")
+def test_where_caches_lie_when_nobody_says(tmp_path: Path) -> None:
+    service, xdg = Path("/var/cache/moltbot-edge/kv"), {"XDG_CACHE_HOME": "/home/me/.cache", "HOME": "/home/you"}
+    assert folder_for("/data/kv", xdg) == Path("/data/kv")
+    assert folder_for(None, xdg) == Path("/home/me/.cache/moltbot-edge/kv")
+    assert folder_for(None, {}) == service
+    assert folder_for(None, {"XDG_CACHE_HOME": "relative"}) == service
+    home = {"HOME": "/home/me"}
+    assert folder_for(None, home, tmp_path) == tmp_path / "moltbot-edge/kv"
+    assert folder_for(None, home, tmp_path / "not mine to write") == Path("/home/me/.cache/moltbot-edge/kv")
