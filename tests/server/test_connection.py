@@ -297,7 +297,7 @@ async def test_a_caller_that_does_not_read_its_whole_reply_is_dropped(monkeypatc
     monkeypatch.setattr(connection, "KEEP_ALIVE_S", 2 * TICK_S)
     for more in ((), ("Connection: close",)):
         async with (
-            upstream(answers(200, b"x" * 500_000)) as box,
+            upstream(answers(200, b"[%b]" % (b"x" * 500_000))) as box,
             serving(config(box, reply_hold_bytes=1_000_000)) as gateway,
             gateway.caller(receive_buffer_bytes=4096) as client,
         ):
