@@ -738,6 +738,15 @@ async def test_a_fast_upstream_is_soon_sent_as_many_as_there_are_connections() -
         assert INITIAL < box.most_open <= 40
 
 
+async def test_replies_that_go_on_for_long_do_not_keep_others_from_beginning() -> None:
+    begins = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbe", then="hang")
+    async with upstream(begins) as box, pool_to(box, connections=40, queue=40) as pool:
+        replies = await asyncio.gather(*(pool.send([REQUEST]) for _ in range(30)))
+        assert pool.counts == (0, 30, 0)
+        for reply in replies:
+            reply.close()
+
+
 @pytest.mark.parametrize("status", [429, 503])
 async def test_an_upstream_that_says_it_is_too_much_is_sent_less_at_once(status: int) -> None:
     async with upstream(answers(status, "{}")) as box, pool_to(box, connections=20, queue=50) as pool:
