@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 # Hypothesis's own deadline would be a time asserted: on a busy board it says nothing of the code.
 settings.register_profile("moltbot", deadline=None)
-# `scripts/test tests/dialects/test_translation.py --hypothesis-profile=long`: 100,000 conversations and replies.
+# 100,000 conversations and replies, with `--hypothesis-profile=long -o timeout=0 tests/dialects/test_translation.py`.
 settings.register_profile("long", deadline=None, max_examples=8_400, suppress_health_check=list(HealthCheck))
 settings.load_profile("moltbot")
 
