@@ -15,7 +15,7 @@ import msgspec
 from moltbot_edge.core import sse
 from moltbot_edge.core.chat import ChatRequest
 from moltbot_edge.core.dialect import ReplyHead
-from moltbot_edge.core.errors import GatewayError
+from moltbot_edge.core.errors import GatewayError, InvalidReply
 from moltbot_edge.core.reply import (
     Began,
     Broke,
@@ -37,6 +37,8 @@ from moltbot_edge.dialects.responses_echo import echo
 
 # The codes that OpenAI's clients know for a response that failed; any other is not theirs.
 _ERROR_CODES: Final = frozenset({"server_error", "rate_limit_exceeded", "invalid_prompt"})
+# What is said in pieces is said again as a whole at the end, and so it is held: no model says as much.
+MOST_CHARS: Final = 16 * 1024 * 1024
 _encode = msgspec.json.encode
 
 
@@ -88,6 +90,7 @@ class ReplyWriter:
         self._broke: Broke | None = None
         self._began = False
         self._over = False
+        self._chars = 0
 
     def write(self, events: Sequence[Event]) -> bytes:
         if events and not self._began:
@@ -140,6 +143,8 @@ class ReplyWriter:
         if self._over:
             return b""
         self._over = True
+        if not self._streamed:
+            return error_object(error)
         self._out.append(error_event(error, self._number))
         return self._sent()
 
@@ -172,6 +177,7 @@ class ReplyWriter:
             )
             words.head = _head(f"response.{kind}.delta", words.id, words.place, b'"content_index":%d' % at)
         words.pieces.append(text)
+        self._hold(text)
         said: list[dict[str, Any]] = []
         if tokens:
             said = [_logprob(token) for token in tokens]
@@ -185,6 +191,7 @@ class ReplyWriter:
         self._close_words("completed")
         thought = self._thought or self._open_thought()
         thought.pieces.append(text)
+        self._hold(text)
         if self._streamed:
             self._out.append(b'%b%d,"delta":%b}\n\n' % (thought.head, self._number, _encode(text)))
             self._number += 1
@@ -221,6 +228,7 @@ class ReplyWriter:
         if call is None:
             return
         call.pieces.append(arguments)
+        self._hold(arguments)
         if self._streamed:
             self._out.append(b'%b%d,"delta":%b}\n\n' % (call.head, self._number, _encode(arguments)))
             self._number += 1
@@ -230,6 +238,11 @@ class ReplyWriter:
             self._close_words("completed")
             self._open_thought(words=False)
         self._close_thought(responses_seal.written(sealed.seal, sealed.origin, sealed.redacted))
+
+    def _hold(self, text: str) -> None:
+        self._chars += len(text)
+        if self._chars > MOST_CHARS:
+            raise InvalidReply(f"the reply is longer than {MOST_CHARS} characters")
 
     # Their ends.
 
@@ -358,6 +371,11 @@ class ReplyWriter:
         sent = b"".join(self._out)
         self._out.clear()
         return sent
+
+
+def error_object(error: GatewayError) -> bytes:
+    said = {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}
+    return _encode({"error": said})
 
 
 def error_event(error: GatewayError, number: int) -> bytes:

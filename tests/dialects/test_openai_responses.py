@@ -44,6 +44,7 @@ from moltbot_edge.core.reply import (
     ToolCallDelta,
     UsageSaid,
 )
+from moltbot_edge.dialects import responses_reply
 from moltbot_edge.dialects.openai_responses import OpenAIResponses
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "openai_responses"
@@ -365,6 +366,12 @@ def test_a_stream_that_fails_ends_with_an_event_that_clients_raise_on() -> None:
     assert (event.type, event.message, event.sequence_number) == ("error", "no room", 5)
     assert json.loads(last)["error"]["message"] == "no room"
     assert writer.end() == b""
+
+
+def test_a_reply_that_never_ends_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responses_reply, "MOST_CHARS", 10)
+    with pytest.raises(InvalidReply, match="longer"):
+        written(Began(), *[TextDelta("word")] * 3)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moltbot_edge.core.chat import ChatRequest
-from moltbot_edge.core.errors import InvalidRequest
+from moltbot_edge.core.errors import InvalidReply, InvalidRequest, TruncatedReply
 from moltbot_edge.core.hygiene import cleaned
 from moltbot_edge.core.reply import Event
 from moltbot_edge.core.target import target
@@ -173,6 +173,32 @@ def test_a_malformed_request_is_refused_and_says_where(name: str, data: st.DataO
         fit = said_or_refused(cleaned, heard, target(upstream, "model"))
         if fit is not None:
             said_or_refused(codec(upstream).write_request, fit.request)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@some
+@given(data=st.data())
+def test_a_malformed_reply_is_read_or_refused(name: str, data: st.DataObject) -> None:
+    streamed = data.draw(st.booleans())
+    body = reply_of(name, data.draw(event_lists(REPLIES[name])), streamed)
+    separator = b"\n" if name == "ollama" else b"\n\n"
+    blocks = body.split(separator) if streamed else [body]
+    place = data.draw(st.sampled_from([at for at, block in enumerate(blocks) if b"{" in block]))
+    before, brace, said = blocks[place].partition(b"{")
+    changed = json.loads(brace + said)
+    *way, last = data.draw(st.sampled_from(places_in(changed)))
+    inner = changed
+    for key in way:
+        inner = inner[key]
+    inner[last] = data.draw(_anything)
+    blocks[place] = before + json.dumps(changed).encode()
+    reader = codec(name).event_reader(streamed)
+    try:
+        heard = [*reader.feed(separator.join(blocks)), *reader.end()]
+    except (InvalidReply, TruncatedReply):
+        return
+    for caller in DIALECTS:
+        reply_of(caller, heard, data.draw(st.booleans()))
 
 
 def said_or_refused(asked: Callable[..., T], *arguments: Any) -> T | None:
