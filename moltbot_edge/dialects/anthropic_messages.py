@@ -38,6 +38,7 @@ class AnthropicMessages(Dialect):
         "/v1/messages/count_tokens": Operation.COUNT,
     }
     needed: Mapping[str, str] = {"anthropic-version": "2023-06-01"}  # what is translated here is of this one
+    id_header = "request-id"
 
     def foreign(self, body: bytes | bytearray, model: str) -> bool:
         # A conversation that another model has had a turn in. Who else speaks this dialect asks for no signature.

@@ -74,6 +74,8 @@ class Translation:
     ) -> None:
         self._codec = theirs.codec()
         self._head = head
+        named = request.dialect.id_header
+        self._named: Headers = [] if named is None else [(named.encode(), f"req_{head.id}".encode())]
         self._written_chars = 0
         self.forwarded = forwarded_to(theirs, request)
         codec = request.dialect.codec()
@@ -129,7 +131,7 @@ class Translation:
 
     async def deliver(self, reply: Reply, output: Output, own: Headers, answers: Callable[[], bool]) -> None:
         """Write *reply* to *output*. Of *answers*, and of what is raised, `relay` tells."""
-        own = own + dropped_header(self.dropped)
+        own = own + self._named + dropped_header(self.dropped)
         reader = self._codec.event_reader(is_stream(reply))
         if self.streams(reply):
             await self._pass(reply, output, own, answers, reader)

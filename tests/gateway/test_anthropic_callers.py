@@ -159,6 +159,7 @@ async def test_the_official_client_holds_a_conversation_and_streams() -> None:
         message = await client.messages.create(**ASKED)
         assert message.content[0].type == "text"
         assert message.content[0].text == "Hello"
+        assert (message._request_id or "").removeprefix("req_") == message.id.removeprefix("msg_")
         assert (message.model, message.stop_reason, message.usage.input_tokens) == ("chat", "end_turn", 7)
         async with client.messages.stream(**ASKED) as streamed:
             assert [text async for text in streamed.text_stream] == ["Hel", "lo"]
