@@ -88,6 +88,14 @@ def read_head(body: bytes | bytearray, decode: Callable[[bytes | bytearray], Wir
     return Head(model, bool(wire.stream), wire.session, fallbacks, True, progress)
 
 
+def check_text(body: bytes | bytearray) -> None:
+    """Raises `InvalidRequest`. What is skipped, or passed on as it came, no decoder looks at."""
+    try:
+        str(body, "utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"the request body is not JSON: {error}") from error
+
+
 def _wants_progress(options: msgspec.Raw) -> bool:
     try:
         return _decode_options(options).include_progress

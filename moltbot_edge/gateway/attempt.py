@@ -26,7 +26,7 @@ from moltbot_edge.core.errors import (
     UpstreamTimeout,
 )
 from moltbot_edge.core.events import Outcome
-from moltbot_edge.core.head import Body, with_model, with_slot
+from moltbot_edge.core.head import Body, check_text, with_model, with_slot
 from moltbot_edge.core.lease import Lease, Progress, Wish, unheard
 from moltbot_edge.core.speed import Sent
 from moltbot_edge.gateway.caller import Request
@@ -463,6 +463,7 @@ def _blame(request: Request, refused: GatewayError) -> None:
         return
     if request.dialect.operations.get(request.path) is Operation.CHAT:
         try:
+            check_text(request.body)
             request.dialect.codec().read_request(request.path, request.body)
         except InvalidRequest as error:
             raise error from refused

@@ -18,6 +18,7 @@ from moltbot_edge.core.dialect import Dialect, EventReader, Operation, ReplyHead
 from moltbot_edge.core.embedding import Embedded
 from moltbot_edge.core.errors import GatewayError, InvalidReply, InvalidRequest, UpstreamBroke, UpstreamRefused
 from moltbot_edge.core.events import Timings, Usage
+from moltbot_edge.core.head import check_text
 from moltbot_edge.core.hygiene import cleaned
 from moltbot_edge.core.reply import (
     Began,
@@ -79,6 +80,7 @@ class Translation:
         self._written_chars = 0
         self.forwarded = forwarded_to(theirs, request)
         codec = request.dialect.codec()
+        check_text(request.body)
         chat = codec.read_request(request.path, request.body)  # not kept: it is as large as the body again
         self._streams = chat.stream
         self._writer = codec.event_writer(chat, head, request.path)
@@ -270,6 +272,7 @@ class EmbedTranslation:
     def __init__(
         self, request: Request, deployment: Deployment, theirs: Dialect, head: ReplyHead, limits: ExchangeLimits
     ) -> None:
+        check_text(request.body)
         self._asked = request.dialect.embed_codec().read_request(request.path, request.body)
         self._codec = theirs.embed_codec()
         self.forwarded = forwarded_to(theirs, request)

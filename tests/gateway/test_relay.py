@@ -170,10 +170,10 @@ async def test_a_body_arrives_as_it_was_said_but_for_the_model(spaced: bool) -> 
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"model":"other","messages":[],"model":"chat"}',
+        b'{"model":"other","messages":[{"role":"user"}],"model":"chat"}',
         b'{"model":"chat","tools":[{"model":"chat","enum":["model"]}]}',
         b'{"mode\\u006c":"chat","x": 1}',
-        b'{"tools":["model"],"m\\u006fdel":"ch\\u0061t"}',
+        b'{"x":["model"],"m\\u006fdel":"ch\\u0061t"}',
     ],
     ids=["twice", "in-a-tool", "escaped", "escaped-value"],
 )

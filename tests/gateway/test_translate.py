@@ -421,3 +421,12 @@ async def test_what_an_upstream_says_is_what_its_caller_hears(asker: str, asked:
             answer = await ask(gateway, question | {"stream": streamed}, path)
             assert answer.status == 200, answer.body
             assert meaning(asker, answer.body, streamed) == meaning(asked, recorded, streamed), name
+
+
+async def test_what_is_no_text_is_refused_wherever_it_stands() -> None:
+    tool = b'{"type":"function","name":"f","parameters":{"type":"ob\xffect"}}'
+    async with upstream(says()) as box, serving(config(box)) as gateway:
+        answer = await ask(gateway, b'{"model":"chat","input":"hi","tools":[%b]}' % tool)
+        assert not box.asked
+    assert answer.status == 400
+    assert "not JSON" in answer.error["message"]
