@@ -90,7 +90,7 @@ class Pool:
                 reply.close()
                 raise
             if reply.error is None:
-                if reply.status >= 300 or self._limit.requests < self._limit.most:
+                if reply.status >= 300 or len(self._busy) * 2 >= self._limit.requests:
                     self._heed(reply.status, sent_in_round)
                 return reply
             if isinstance(reply.error, UpstreamTimeout):
