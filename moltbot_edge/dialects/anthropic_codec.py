@@ -1,5 +1,6 @@
 """The translation of Anthropic's dialect, to the canonical chat and back. The work is its neighbours'.
 
+anthropic_wire     a request's fields and their types
 anthropic_request  a request read; anthropic_asking, a request written
 anthropic_events   a reply read; anthropic_answer, a reply written
 anthropic_seal     signatures of thoughts, ours and others'
