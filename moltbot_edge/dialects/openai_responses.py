@@ -58,7 +58,10 @@ _asked = msgspec.json.Decoder(_Asked).decode
 class OpenAIResponses(Dialect):
     name = "openai-responses"
     paths: Mapping[str, str] = PATHS["openai-responses"]
-    operations: Mapping[str, Operation] = {"/v1/responses": Operation.CHAT}
+    operations: Mapping[str, Operation] = {
+        "/v1/responses": Operation.CHAT,
+        "/v1/responses/input_tokens": Operation.COUNT,
+    }
 
     def foreign(self, body: bytes | bytearray, model: str) -> bool:
         # The seal of a thought of Claude's, as `responses_seal` hands it to callers: OpenAI cannot open it.
@@ -79,6 +82,8 @@ class OpenAIResponses(Dialect):
         return EventObserver(self.codec().event_reader(streamed), streamed)
 
     def mender(self, path: str, streamed: bool, first: bytes, head: Callable[[], ReplyHead]) -> Mender | None:
+        if self.operations[path] is not Operation.CHAT:
+            return None
         from moltbot_edge.dialects import responses_mending
 
         return responses_mending.mender(streamed, first, head)
@@ -103,6 +108,9 @@ class OpenAIResponses(Dialect):
         from moltbot_edge.dialects.responses_codec import codec
 
         return codec()
+
+    def count_reply(self, tokens: int) -> bytes:
+        return b'{"object":"response.input_tokens","input_tokens":%d}' % tokens
 
 
 def prompt(body: bytes | bytearray) -> Prompt:

@@ -22,6 +22,7 @@ PATHS: Mapping[str, Mapping[str, str]] = {
     },
     "openai-responses": {
         "/v1/responses": "/responses",
+        "/v1/responses/input_tokens": "/responses/input_tokens",
     },
     "anthropic-messages": {
         "/v1/messages": "/messages",

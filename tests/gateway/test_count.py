@@ -69,3 +69,11 @@ async def test_what_could_not_be_asked_cannot_be_counted() -> None:
         assert answer.error["type"] == "invalid_request_error"
         assert "messages[0].content" in answer.error["message"]
         assert not box.asked
+
+
+async def test_a_caller_of_the_responses_is_told_in_their_words() -> None:
+    asked = {"model": "chat", "instructions": "Be short.", "input": "hello"}
+    async with upstream(answers(200, b'{"input_tokens": 18}')) as box, serving(config(box)) as gateway:
+        answer = await gateway.ask(asked, path="/v1/responses/input_tokens")
+    assert answer.json == {"object": "response.input_tokens", "input_tokens": 18}
+    assert [message["role"] for message in json.loads(box.asked[0].body)["messages"]] == ["system", "user"]
