@@ -144,7 +144,15 @@ def assemble(
     dialects = _dialects(catalog, registry)
     openai = dialects.made("openai-chat")
     upstreams = Upstreams(dialects.named, _wire_limits(config.limits), ticker, Names(), Certificates(environment))
-    engines, rendering, end_of_engines = _engines(config, catalog, metrics, environment)
+
+    def begin() -> Supervisor:
+        """The first model of this board came while the gateway ran."""
+        supervisor, attempts.rendering, end_of_engines = _own_engines(config, catalog, metrics, environment)
+        ends.append(end_of_engines)
+        return supervisor
+
+    engines, rendering, end_of_engines = _engines(config, catalog, metrics, environment, begin)
+    ends = [end_of_engines]
     experience = Experience(
         config.router.recent_exchanges,
         secret=secrets.token_bytes(32),
@@ -226,7 +234,8 @@ def assemble(
         async with engines, Keeping(experience, kept_in), watch, directory:
             yield
             upstreams.close()  # an engine that works for nobody any more ends sooner
-        end_of_engines()
+        for end in ends:
+            end()
         ticker.stop()
 
     app = App(
@@ -248,6 +257,7 @@ def assemble(
             experience,
             lambda: state(directory.catalog, standings, upstreams, rounds, time.monotonic()),
             openai,
+            functools.partial(_own_models, auth, directory, engines, config, stores, environment, openai),
         ),
         functools.partial(_as_ollama, directory, auth, dialects, engines.states, config.engines.context_tokens),
         openai,
@@ -285,16 +295,52 @@ def _rounds(router: Router, planner: Planner, attempts: Attempts, standings: Sta
     )
 
 
-def _management(auth: Auth, experience: Experience, router: Callable[[], object], dialect: Dialect) -> Asgi:
+def _management(
+    auth: Auth,
+    experience: Experience,
+    router: Callable[[], object],
+    dialect: Dialect,
+    own_models: Callable[[], Asgi],
+) -> Asgi:
     from starlette.routing import Route  # it comes with these, at the first request to one of them
 
     from moltbot_edge.server.admin import RouterEndpoint
     from moltbot_edge.server.feedback import FeedbackEndpoint
-    from moltbot_edge.server.management import management
+    from moltbot_edge.server.management import Later, management
 
+    own = Later(own_models)
     routes = [
         Route(FEEDBACK, FeedbackEndpoint(auth, experience).post, methods=["POST"]),
         Route(f"{ADMIN}router", RouterEndpoint(auth, router).get),
+        Route(f"{ADMIN}models", own),
+        Route(f"{ADMIN}models/{{rest:path}}", own),
+    ]
+    return management(routes, dialect)
+
+
+def _own_models(
+    auth: Auth,
+    directory: Directory,
+    engines: Supervisor | NoEngines,
+    config: Config,
+    stores: Sequence[Path],
+    environment: Mapping[str, str],
+    dialect: Dialect,
+) -> Asgi:
+    from starlette.routing import Route
+
+    from moltbot_edge.gateway.own_models import OwnModels
+    from moltbot_edge.server.management import management
+    from moltbot_edge.server.own_models import OwnModelsEndpoints
+
+    own = OwnModelsEndpoints(auth, OwnModels(directory, engines, config, stores, environment))
+    all_of_them = f"{ADMIN}models"
+    routes = [
+        Route(all_of_them, own.all),
+        Route(f"{all_of_them}/pull", own.pull, methods=["POST"]),
+        Route(f"{all_of_them}/{{name:path}}/load", own.load, methods=["POST"]),
+        Route(f"{all_of_them}/{{name:path}}/unload", own.unload, methods=["POST"]),
+        Route(f"{all_of_them}/{{name:path}}", own.remove, methods=["DELETE"]),
     ]
     return management(routes, dialect)
 
@@ -356,12 +402,22 @@ def _finder(upstreams: Upstreams) -> Find:
 
 
 def _engines(
-    config: Config, catalog: Catalog, metrics: Metrics, environment: Mapping[str, str]
+    config: Config,
+    catalog: Catalog,
+    metrics: Metrics,
+    environment: Mapping[str, str],
+    begin: Callable[[], Supervisor],
 ) -> tuple[Supervisor | NoEngines, Rendering | None, Callable[[], None]]:
+    """As `_own_engines`, where there are any; *begin* is for when they come later."""
+    if not engines_of(catalog):
+        return NoEngines(begin), None, lambda: None
+    return _own_engines(config, catalog, metrics, environment)
+
+
+def _own_engines(
+    config: Config, catalog: Catalog, metrics: Metrics, environment: Mapping[str, str]
+) -> tuple[Supervisor, Rendering, Callable[[], None]]:
     """The engines, what is done to prompts on their way there, and what is left to do once they have ended."""
-    models = engines_of(catalog)
-    if not models:
-        return NoEngines(), None, lambda: None
     from moltbot_edge.gateway.rendering import Rendering
     from moltbot_edge.local.kv_folder import KvFolder, folder_for
     from moltbot_edge.local.kv_keeper import KvKeeper
@@ -375,7 +431,7 @@ def _engines(
     keeper = KvKeeper(folder, said.kv_write_mb_per_day * MIB, metrics, log_of_engines, time.monotonic, time.time)
     supervisor = Supervisor(
         config.engines,
-        {name: engine_model(upstream) for name, upstream in models.items()},
+        {name: engine_model(upstream) for name, upstream in engines_of(catalog).items()},
         log=log_of_engines,
         environment=environment,
         keeper=keeper,

@@ -123,6 +123,7 @@ async def serving(
     within_s: float = TEST_S,
     discover: bool = False,
     nearby: Sequence[catalog.Upstream] = (),
+    stores: Sequence[Path] = (Path("nowhere"),),
 ) -> AsyncIterator[Gateway]:
     """The gateway of *config*. *secret* is a key for /metrics, *callers_tls* is for callers.
 
@@ -146,7 +147,7 @@ async def serving(
                 server = assemble.assemble(
                     config,
                     Registry(plugins),
-                    [Path("nowhere")],
+                    list(stores),
                     environment=environment,
                     nearby=nearby,
                     on_started=lambda gateway, url: started.set(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from urllib.parse import unquote
 
 from gguf_file import chat_model
 
+PIECE = 256 * 1024
 REPOSITORY = "someone/A-Model-GGUF"
 
 
@@ -41,6 +43,8 @@ class Hub:
     page: int = 1000
     wrong_checksum: bool = False
     leads_on: bool = False  # to itself, in place of the other host
+    pause_s: float = 0.0  # after each `PIECE` of a file
+    busy: int = 0  # replies with a file, now
     statuses: list[int] = field(default_factory=list)  # the next replies of files are these errors
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)  # host, path, headers
     url: str = ""
@@ -160,10 +164,16 @@ class _Handler(BaseHTTPRequestHandler):
         if at.cut_after:
             body = body[: at.cut_after.pop(0)]
             self.close_connection = True
+        at.busy += 1
         try:
-            self.wfile.write(body)
+            for start in range(0, len(body), PIECE):
+                self.wfile.write(body[start : start + PIECE])
+                if at.pause_s:
+                    time.sleep(at.pause_s)
         except OSError:
             self.close_connection = True
+        finally:
+            at.busy -= 1
 
     def _say(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

@@ -59,6 +59,28 @@ def _route(config: Config, name: str, deployments: tuple[Deployment, ...], polic
     )
 
 
+def with_file(catalog: Catalog, config: Config, name: str, file: Path) -> Catalog | None:
+    """*catalog* with the model of *file*, that has come since it was made. None where *name* is somebody else's."""
+    if name in catalog.routes or name in config.aliases:
+        return None
+    one = _deployment(Model(name=name, file=str(file)), (), 0)
+    routes = {**catalog.routes, name: _route(config, name, (one,), config.router.policy)}
+    auto = routes.get(AUTO)
+    if auto is not None and AUTO not in config.aliases and all(model.name != AUTO for model in config.model_registry):
+        routes[AUTO] = msgspec.structs.replace(auto, deployments=(*auto.deployments, one))
+    return Catalog(routes, catalog.listed)
+
+
+def without_engine(catalog: Catalog, name: str) -> Catalog:
+    """*catalog* without the engine of that name, and without routes that had nothing else."""
+    routes = {}
+    for alias, route in catalog.routes.items():
+        left = tuple(one for one in route.deployments if one.upstream.model_file is None or one.upstream.name != name)
+        if left:
+            routes[alias] = msgspec.structs.replace(route, deployments=left)
+    return Catalog(routes, catalog.listed)
+
+
 def nearby(own_port: int) -> list[Upstream]:
     """Addresses on this machine where an engine may be; not our own."""
     return [_remote(Model(name="", endpoint=f"http://127.0.0.1:{port}")) for port in USUAL_PORTS if port != own_port]

@@ -11,6 +11,7 @@
     |  |- UnknownExchange      404
     |  |- MethodNotAllowed     405
     |  |- RequestTimeout       408
+    |  |- ModelInUse           409
     |  `- BodyTooLarge         413
     |- Overloaded              503  a limit of ours is reached; carries when to come back
     |- EngineFailed            503  a model of this board does not start
@@ -96,6 +97,13 @@ class MethodNotAllowed(CallerError):
 class RequestTimeout(CallerError):
     status = 408
     code = "request_timeout"
+
+
+class ModelInUse(CallerError):
+    """An engine of this board cannot be ended, or its file removed, now."""
+
+    status = 409
+    code = "model_in_use"
 
 
 class BodyTooLarge(CallerError):

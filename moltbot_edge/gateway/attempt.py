@@ -124,7 +124,7 @@ class Attempts:
         self._new_id = new_id
         self._upstreams = upstreams
         self._engines = engines
-        self._rendering = rendering
+        self.rendering = rendering  # may come later, with the first engine
         self._standings = standings
         self._experience = experience
         self._metrics = metrics
@@ -238,7 +238,7 @@ class Attempts:
                 await self._send(asked, attempt, output, None)  # not to be started to be stopped
                 return
         wish = Wish((), len(attempt.body), request.head.session, attempt.hear, keep_s)
-        rendering = self._rendering if attempt.path_of(request) in PROMPTED else None
+        rendering = self.rendering if attempt.path_of(request) in PROMPTED else None
         if rendering is not None:
             attempt.body, trail = rendering.of(engine, attempt.deployment.shared_name, attempt.body)
             wish = Wish(trail, len(attempt.body), request.head.session, attempt.hear, keep_s)

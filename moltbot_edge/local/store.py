@@ -59,6 +59,39 @@ def projector(file: Path) -> Path | None:
     return None
 
 
+def removable(file: Path, stores: Iterable[Path]) -> list[Path]:
+    """The files of the model of *file*, with what lets it see if no other model does. Raises `ValueError` with why not.
+
+    Only what lies in a store: what the configuration names elsewhere is not ours. A link is removed, not what it is to.
+    """
+    folder = file.parent.resolve()
+    if file == Path() or not any(folder.is_relative_to(one.resolve()) for one in stores):
+        raise ValueError(
+            f"{file if file != Path() else 'what it runs'} is not in the model store: it is yours to remove"
+        )
+    found = [one for one in parts(file) if one.exists() or one.is_symlink()]
+    sight = projector(file)
+    if sight is not None and not any(
+        one not in found and projector(one) == sight for one in found_models([file.parent]).values()
+    ):
+        found.append(sight)
+    return found
+
+
+def remove(files: Iterable[Path]) -> list[Path]:
+    """Those that were there, and what was kept of a download of them."""
+    removed = []
+    for file in files:
+        try:
+            file.unlink()
+        except FileNotFoundError:
+            continue
+        removed.append(file)
+        for kept in (f"{file.name}.part", f"{file.name}.part.json"):
+            file.with_name(kept).unlink(missing_ok=True)
+    return removed
+
+
 def facts_of(file: Path) -> Facts:
     """Raises `GgufError`, or `OSError` where it cannot be read. Passes over some 100,000 words: not for the loop."""
     with file.open("rb") as opened:

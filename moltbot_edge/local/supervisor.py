@@ -164,7 +164,9 @@ class Supervisor:
 
     def foresees(self, name: str, trail: Sequence[int]) -> Foresight:
         """What a request with this trail (`core.stable.trail`) would find: for a router, nothing is decided by it."""
-        record = self._owner.records[name]
+        record = self._owner.records.get(name)
+        if record is None:  # it is just being removed
+            return Foresight()
         load_s = 0.0 if record.engine.state is State.READY else record.expected_load_s()
         kept = self._keeper.foresees(name, trail)
         return Foresight(load_s + kept.ready_s, kept.cached_tokens)

@@ -7,6 +7,7 @@ comes, so that a gateway that is only chatted with is without. What comes here, 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,6 +17,7 @@ from starlette.routing import Route
 
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.errors import GatewayError, InvalidRequest, MethodNotAllowed, UnknownPath
+from moltbot_edge.server.connection import Asgi
 
 
 def management(routes: Sequence[Route], dialect: Dialect) -> Starlette:
@@ -26,6 +28,19 @@ def management(routes: Sequence[Route], dialect: Dialect) -> Starlette:
     )
     app.router.redirect_slashes = False  # it would believe the caller's Host
     return app
+
+
+class Later:
+    """An application that is made when its first request comes: its modules are many, and few ask."""
+
+    def __init__(self, make: Callable[[], Asgi]) -> None:
+        self._make = make
+        self._made: Asgi | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self._made is None:
+            self._made = self._make()
+        await self._made(scope, receive, send)
 
 
 def _said_in(dialect: Dialect) -> Callable[[Request, Exception], Awaitable[Response]]:

@@ -1,0 +1,86 @@
+"""``/admin/models``: the models of this board, for whoever runs it. A key needs ``admin: true``.
+
+``GET`` shows them; ``POST .../NAME/load`` and ``/unload``; ``DELETE .../NAME``. ``POST .../pull`` answers with a line
+of JSON for each thing that happens (`local.pull.Event`); who leaves ends the pull, and the next one goes on with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from moltbot_edge.core.errors import BodyTooLarge, GatewayError, InvalidRequest
+from moltbot_edge.gateway.own_models import OwnModels
+from moltbot_edge.local.pull import Asked, Event, Failed
+from moltbot_edge.server.auth import Auth
+
+BODY_BYTES = 16 * 1024
+
+_decode = msgspec.json.Decoder(Asked).decode
+
+
+class OwnModelsEndpoints:
+    def __init__(self, auth: Auth, models: OwnModels) -> None:
+        self._auth = auth
+        self._models = models
+
+    async def all(self, request: Request) -> Response:
+        self._check(request)
+        return _json(await self._models.shelf())
+
+    async def load(self, request: Request) -> Response:
+        self._check(request)
+        name = request.path_params["name"]
+        return _json({"model": name, "state": await self._models.load(name)})
+
+    async def unload(self, request: Request) -> Response:
+        self._check(request)
+        name = request.path_params["name"]
+        return _json({"model": name, "state": await self._models.unload(name)})
+
+    async def remove(self, request: Request) -> Response:
+        self._check(request)
+        return _json(await self._models.remove(request.path_params["name"]))
+
+    async def pull(self, request: Request) -> Response:
+        self._check(request)
+        try:
+            asked = _decode(await _body(request))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidRequest(f'expected {{"source": "OWNER/NAME:QUANT"}} or a URL: {error}') from error
+        return StreamingResponse(_lines(self._models.pull(asked)), media_type="application/x-ndjson")
+
+    def _check(self, request: Request) -> None:
+        """A page of another address may make a browser on this machine ask, which needs no key here: not for this."""
+        self._auth.holder(request.headers.raw).check_admin()
+        origin = request.headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+            raise InvalidRequest(f"a page of {origin} asks: only this gateway's own may")
+
+
+async def _lines(events: AsyncGenerator[Event]) -> AsyncGenerator[bytes]:
+    async with aclosing(events):
+        try:
+            async for event in events:
+                yield msgspec.json.encode(event) + b"\n"
+        except GatewayError as error:
+            yield msgspec.json.encode(Failed(error.message)) + b"\n"
+
+
+async def _body(request: Request) -> bytes:
+    whole = bytearray()
+    async for piece in request.stream():
+        whole += piece
+        if len(whole) > BODY_BYTES:
+            raise BodyTooLarge(f"the body is larger than {BODY_BYTES} bytes: it names a model")
+    return bytes(whole)
+
+
+def _json(said: Any) -> Response:
+    return Response(msgspec.json.encode(said), media_type="application/json")
