@@ -127,6 +127,7 @@ class _Events:
         self._began = False
         self._finish: str | None = None
         self._broke = False
+        self._wrong: InvalidReply | None = None  # raised once what came before it is given
         self._usage_was_said = False
         self._calls: dict[int, tuple[str, bool]] = {}  # by the upstream's index: the id, and whether it began
         self._places: dict[int, int] = {}  # the upstream's index -> ours
@@ -138,7 +139,8 @@ class _Events:
         try:
             reply = _reply(data)
         except UNREADABLE as error:
-            raise InvalidReply(f"the upstream sent what is no reply of openai-chat: {error}") from error
+            self._wrong = InvalidReply(f"the upstream sent what is no reply of openai-chat: {error}")
+            raise self._wrong from error
         if reply.error is not ABSENT and bytes(reply.error) != b"null":
             self._broke = True
             found.append(_broke(reply.error))
@@ -248,6 +250,8 @@ class StreamEvents(_Events):
         self._done = False
 
     def feed(self, data: bytes) -> list[Event]:
+        if self._wrong is not None:
+            raise self._wrong
         if not self._held and data.startswith(b"data: {") and data.count(b"\n") == 2 and data.endswith(b"}\n\n"):
             one: list[Event] = []
             if not self._broke:
@@ -266,13 +270,21 @@ class StreamEvents(_Events):
             if data == b"[DONE]":
                 self._done = True
             elif data:
-                self._of(data, found)
+                try:
+                    self._of(data, found)
+                except InvalidReply as error:
+                    self._wrong = error
+                    if not found:
+                        raise
+                    return
 
     def end(self) -> list[Event]:
         found: list[Event] = []
-        if self._held:
+        if self._wrong is None and self._held:
             held, self._held = self._held, b""
             self._read(held, found)
+        if self._wrong is not None:
+            raise self._wrong
         if not self._finish and not self._broke:
             if not (self._done and self._began):
                 raise TruncatedReply("the upstream's stream ended before its reply did")

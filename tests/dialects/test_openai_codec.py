@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -308,6 +309,19 @@ def test_a_stream_that_ends_too_early_is_truncated_and_one_that_fails_says_so() 
     assert events({"error": {"message": "no memory", "code": 500}}) == [Broke("no memory", "500")]
     assert events({"error": "no memory"}) == [Broke("no memory")]
     assert whole({"error": {"message": "no"}}) == [Broke("no")]
+
+
+def test_what_came_before_nonsense_is_given_however_it_was_cut() -> None:
+    data = b"data: " + json.dumps(delta(content="hi")).encode() + b"\n\ndata: nonsense\n\n" + b"data: [DONE]\n\n"
+    for cut in range(len(data)):
+        reader = CODEC.event_reader(streamed=True)
+        found: list[Event] = []
+        with contextlib.suppress(InvalidReply):
+            for piece in (data[:cut], data[cut:]):
+                found += reader.feed(piece)
+        with pytest.raises(InvalidReply):
+            reader.end()
+        assert found == [Began("x"), TextDelta("hi")]
 
 
 @pytest.mark.parametrize("reply", [{}, [], {"choices": []}, {"choices": [3]}, "x"])
