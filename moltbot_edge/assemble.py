@@ -26,7 +26,8 @@ from moltbot_edge.core.errors import GatewayError
 from moltbot_edge.core.routing import Policy
 from moltbot_edge.dialects.paths import PATHS
 from moltbot_edge.gateway.allowance import Allowance
-from moltbot_edge.gateway.attempt import Attempts, ExchangeLimits
+from moltbot_edge.gateway.asked import ExchangeLimits
+from moltbot_edge.gateway.attempt import Attempts
 from moltbot_edge.gateway.dialects import Dialects
 from moltbot_edge.gateway.directory import Directory, Find
 from moltbot_edge.gateway.exchange import Exchange

@@ -14,7 +14,8 @@ from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.errors import EngineFailed, Overloaded, UpstreamError
 from moltbot_edge.core.head import Body
 from moltbot_edge.core.lease import Lease, Wish
-from moltbot_edge.gateway.attempt import CHAT, Engines
+from moltbot_edge.gateway.asked import CHAT
+from moltbot_edge.gateway.engines import Engines
 from moltbot_edge.upstream.chat import Upstreams
 from moltbot_edge.upstream.wire import Address
 

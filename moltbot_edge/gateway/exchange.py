@@ -10,7 +10,7 @@ from moltbot_edge.core import prefixes
 from moltbot_edge.core.catalog import Route
 from moltbot_edge.core.errors import GatewayError, Overloaded
 from moltbot_edge.core.fallback import instead, says_too_long, too_narrow
-from moltbot_edge.gateway.attempt import Asked, ExchangeLimits
+from moltbot_edge.gateway.asked import Asked, ExchangeLimits
 from moltbot_edge.gateway.caller import Caller, Request
 from moltbot_edge.gateway.dialects import Dialects
 from moltbot_edge.gateway.directory import Directory

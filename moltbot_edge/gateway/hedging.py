@@ -18,7 +18,8 @@ from moltbot_edge.core.errors import GatewayError
 from moltbot_edge.core.hedging import RECENT, Expected, late_by, wait_s
 from moltbot_edge.core.routing import Candidate, RouteQuery
 from moltbot_edge.gateway.allowance import Allowance
-from moltbot_edge.gateway.attempt import Asked, Attempts
+from moltbot_edge.gateway.asked import Asked
+from moltbot_edge.gateway.attempt import Attempts
 from moltbot_edge.gateway.output import Output
 from moltbot_edge.gateway.standings import Standings
 from moltbot_edge.metrics.catalogue import Metrics
@@ -93,7 +94,7 @@ class Hedging:
     def _may(self, asked: Asked, other: Deployment) -> bool:
         """There is room, and an allowance: what hedges must never be what makes it late."""
         alias = asked.route.alias
-        if not self._attempts.room(other):
+        if not self._attempts.lines.room(other):
             self._metrics.hedges.cell(alias, "no-room").add()
             return False
         if not self.allowance.spend():
@@ -157,7 +158,7 @@ class _Race:
 
 
 class _Runner:
-    """A `gateway.attempt.Contender`. *note* is called when its first byte comes, or another's was there before."""
+    """A `gateway.asked.Contender`. *note* is called when its first byte comes, or another's was there before."""
 
     task: asyncio.Task[None]
 

@@ -18,7 +18,8 @@ from moltbot_edge.core.errors import GatewayError, Overloaded
 from moltbot_edge.core.fallback import says_too_long
 from moltbot_edge.core.retries import pause_s
 from moltbot_edge.gateway.allowance import Allowance
-from moltbot_edge.gateway.attempt import Asked, Attempts
+from moltbot_edge.gateway.asked import Asked
+from moltbot_edge.gateway.attempt import Attempts
 from moltbot_edge.gateway.output import Output
 from moltbot_edge.gateway.plan import Planner
 from moltbot_edge.metrics.catalogue import Metrics
@@ -71,7 +72,7 @@ class Rounds:
         why = plan.why
         while True:
             deployment, place = rest.pop(0), None
-            if rest and not self._attempts.room(deployment):
+            if rest and not self._attempts.lines.room(deployment):
                 deployment, place = await self._with_room(deployment, rest)
                 why = "room"
             if plan.why is not None and why is not None:
@@ -95,7 +96,7 @@ class Rounds:
                 pause = pause_s(error, tried, self._now() - began, patience_s, self._chance())
                 if pause is None or not self._may(alias, "again"):
                     if isinstance(error, Overloaded) and error.retry_after_s is None:
-                        error.retry_after_s = self._attempts.wait_s(plan.order)
+                        error.retry_after_s = self._attempts.lines.wait_s(plan.order)
                     raise
             finally:
                 if place is not None:
@@ -109,10 +110,10 @@ class Rounds:
     async def _with_room(self, first: Deployment, rest: list[Deployment]) -> tuple[Deployment, Place | None]:
         """Who takes a request at once, or else the first that will. The others stay in *rest*, *first* before them."""
         rest.insert(0, first)
-        chosen = next((one for one in rest if self._attempts.room(one)), None)
+        chosen = next((one for one in rest if self._attempts.lines.room(one)), None)
         place = None
         if chosen is None:
-            chosen, place = await self._attempts.place(rest)
+            chosen, place = await self._attempts.lines.place(rest)
         rest.remove(chosen)
         return chosen, place
 

@@ -41,7 +41,7 @@ from moltbot_edge.gateway.relay import Headers, is_stream
 from moltbot_edge.upstream.wire import Reply
 
 if TYPE_CHECKING:
-    from moltbot_edge.gateway.attempt import ExchangeLimits
+    from moltbot_edge.gateway.asked import ExchangeLimits
 
 OF_ONE_DIALECT: Final = (b"openai-", b"anthropic-")  # headers
 DROPPED: Final = b"x-moltbot-dropped"
