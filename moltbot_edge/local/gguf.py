@@ -21,7 +21,7 @@ MAX_ENTRIES = 65_536
 MAX_TENSORS = 65_536
 MAX_TENSOR_NAME_BYTES = 1024  # GGML's own limit is 64
 MAX_DIMENSIONS = 4
-MAX_LAYERS = 1024  # of a list that says something of each layer
+MAX_LAYERS = 1024  # the largest models have 126
 MAX_TEXT_BYTES = 1024  # of a value that we keep; templates are only noticed
 
 POOLINGS = ("none", "mean", "cls", "last", "rank")
@@ -207,10 +207,13 @@ def _shape(values: Mapping[str, Value], family: str, tensor_bytes: Mapping[int, 
     def number(key: str) -> int:
         return max((*numbers(key), 0))
 
+    layers = number("block_count")
+    if layers > MAX_LAYERS:
+        raise GgufError(f"{layers} layers; {MAX_LAYERS} would be many")
     words = values.get("tokenizer.ggml.tokens")
     pattern = values.get(f"{family}attention.sliding_window_pattern")
     return Shape(
-        layers=number("block_count"),
+        layers=layers,
         embedding=number("embedding_length"),
         feed_forward=number("feed_forward_length"),
         heads=numbers("attention.head_count"),

@@ -111,6 +111,7 @@ def test_what_is_long_is_passed_over() -> None:
         (gguf({"general.name": "x"}), "no general.architecture"),
         (WHOLE[:1000], "ends in the middle of its metadata, after 1000 bytes"),
         (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 2**62), "it is damaged"),
+        (chat_model_bytes(**{"llama.block_count": 2**31}), "2147483648 layers"),
         (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1) + b"k" + struct.pack("<I", 99), "unknown type 99"),
         (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1) + b"k" + struct.pack("<IIQ", 9, 8, 2**61), "damaged"),
         (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1) + b"k" + struct.pack("<IIQ", 9, 9, 2**61), "damaged"),
