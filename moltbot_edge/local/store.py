@@ -24,7 +24,7 @@ def found_models(folders: Iterable[Path]) -> dict[str, Path]:
     """``SmolLM2-135M-Instruct.Q4_1.gguf`` is named ``smollm2-135m-instruct.q4_1``. In the order of the names.
 
     Of several files with one name the first folder's is taken; a split model is its first part. A folder that is
-    not there, or may not be read, has nothing.
+    not there, or may not be read, has nothing. What no header or JSON text can carry is a `-` in the name.
     """
     models: dict[str, Path] = {}
     for folder in folders:
@@ -32,7 +32,8 @@ def found_models(folders: Iterable[Path]) -> dict[str, Path]:
             part = PART.search(file.stem)
             if PROJECTOR.search(file.stem) or (part is not None and int(part[1]) != 1):
                 continue
-            models.setdefault(PART.sub("", file.stem).lower(), file)
+            name = "".join(sign if sign.isprintable() else "-" for sign in PART.sub("", file.stem))
+            models.setdefault(name.lower(), file)
     return dict(sorted(models.items()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from moltbot_edge.local.store import found_models, parts, projector
@@ -16,6 +17,12 @@ def stored(folder: Path, *files: str) -> None:
 def test_a_model_is_named_after_its_file(tmp_path: Path) -> None:
     stored(tmp_path, "SmolLM2-135M-Instruct.Q4_1.gguf", "notes.txt", "half.gguf.part", ".hidden.gguf")
     assert found_models([tmp_path]) == {"smollm2-135m-instruct.q4_1": tmp_path / "SmolLM2-135M-Instruct.Q4_1.gguf"}
+
+
+def test_a_name_holds_only_what_a_reply_can_carry(tmp_path: Path) -> None:
+    stored(tmp_path, "two\nlines.gguf", "my model, v1 (ü).gguf")
+    (tmp_path / os.fsdecode(b"caf\xe9.gguf")).touch()  # from a disk that was written elsewhere
+    assert list(found_models([tmp_path])) == ["caf-", "my model, v1 (ü)", "two-lines"]
 
 
 def test_models_in_folders_of_their_own_are_found(tmp_path: Path) -> None:
