@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, Listed]] = {
     "serve": Listed("the gateway; no command means this", "moltbot-edge serve --config moltbot.yaml --port 8080"),
     "check": Listed("every problem of a configuration, with its line", "moltbot-edge check moltbot.yaml"),
     "keys": Listed("a secret for a caller, and its line for the configuration", "moltbot-edge keys new kitchen"),
+    "models": Listed("the models of this board: list, load, unload, remove, pull", "moltbot-edge models list"),
     "plugins": Listed("what was found of plug-ins, and what they may import", "moltbot-edge plugins --modules"),
     "router": Listed("where a request would go, and why", "moltbot-edge router explain request.json"),
 }

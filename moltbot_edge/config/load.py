@@ -23,6 +23,7 @@ from moltbot_edge.config.schema import Config
 from moltbot_edge.config.tree import Table, outside, with_value
 
 CONFIG_VARIABLE: Final = "MOLTBOT_EDGE_CONFIG"
+KEY_VARIABLE: Final = "MOLTBOT_EDGE_KEY"  # for commands that ask a running gateway
 CONFIG_PLACES: Final = (Path("moltbot.yaml"), Path("/etc/moltbot/moltbot.yaml"))
 PREFIX: Final = "MOLTBOT_EDGE_"
 SHORT_NAMES: Final[Mapping[str, FieldPath]] = {
@@ -160,7 +161,7 @@ def _unknown_variables(environment: Mapping[str, str], fields: Mapping[str, Fiel
         problem((), Place(name), f"sets no field{did_you_mean(_single(name), fields)}", warning=True)
         for name in sorted(environment)
         if name.startswith(PREFIX)
-        and name != CONFIG_VARIABLE
+        and name not in (CONFIG_VARIABLE, KEY_VARIABLE)
         and _single(name) not in fields
         and not _SERVICE_LINK.fullmatch(name)
     ]

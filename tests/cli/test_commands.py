@@ -16,7 +16,7 @@ from moltbot_edge.cli.main import COMMANDS
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 FOLDER = Path(moltbot_edge.__file__).parent / "cli"
-NOT_COMMANDS = {"__init__", "main", "reading", "probe"}
+NOT_COMMANDS = {"__init__", "main", "reading", "probe", "running", "progress"}
 
 
 def test_the_version_is_told_in_one_line(run: Run) -> None:
@@ -64,7 +64,7 @@ def test_help_and_version_read_nothing_but_click(option: str) -> None:
 def test_an_unknown_command_names_those_that_there_are(run: Run) -> None:
     done = run("chek")
     assert done.returncode == 2
-    assert "no command is named 'chek'; there are: serve, check, keys, plugins" in done.stderr
+    assert "no command is named 'chek'; there are: serve, check, keys, models, plugins" in done.stderr
 
 
 def test_a_file_in_a_commands_place_is_told_how_to_be_served(run: Run) -> None:
