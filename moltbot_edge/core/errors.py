@@ -3,6 +3,7 @@
     GatewayError
     |- CallerError                 the request is at fault; asking again does not help
     |  |- InvalidRequest       400
+    |  |- PromptTooLong        400  an upstream's words for it, said as the caller's own vendor says it
     |  |- Unauthenticated      401
     |  |- Forbidden            403
     |  |- NotAdmin             403
@@ -54,6 +55,10 @@ class CallerError(GatewayError):
 
 
 class InvalidRequest(CallerError): ...
+
+
+class PromptTooLong(CallerError):
+    code = "context_length_exceeded"
 
 
 class Unauthenticated(CallerError):
@@ -181,12 +186,21 @@ TOO_LONG = (
     b"prompt is too long",
     b"exceeds the maximum number of tokens",
 )
+# How the vendors themselves say it, by which their clients and the programs on them know it.
+TOO_LONG_AS_VENDORS_SAY = (b"context_length_exceeded", b"prompt is too long")
+# As llama-server says it, with 500, and Ollama: a request that asks again of the same model fails again.
+SEES_NOTHING = (
+    b"image input is not supported",
+    b"audio input is not supported",
+    b"missing data required for image input",
+)
 
 
 class UpstreamRefused(UpstreamError):
     """The upstream answered with an error of its own; *answered* is its status, *body* its bytes as sent.
 
-    *too_long*: it says that the prompt is longer than its model's context.
+    *too_long*: it says that the prompt is longer than its model's context; *sees_nothing*: that its model has no eyes
+    or ears for what is in the request.
     """
 
     code = "upstream_refused"
@@ -198,6 +212,7 @@ class UpstreamRefused(UpstreamError):
         self.retryable = answered not in AT_FAULT_IS_THE_CALLER
         self.answered = answered
         self.too_long = answered in TOO_LONG_FOR_IT and any(sign in body for sign in TOO_LONG)
+        self.sees_nothing = answered in TOO_LONG_FOR_IT and any(sign in body for sign in SEES_NOTHING)
         self.body = body
         self.content_type = content_type
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from moltbot_edge.core.errors import GatewayError
+from moltbot_edge.core.errors import GatewayError, PromptTooLong
 
 KINDS: Final = {
     400: "invalid_request_error",
@@ -37,6 +37,8 @@ def error_object(error: GatewayError) -> bytes:
     message = error.message
     if error.param is not None and f"`{error.param}`" not in message:
         message = f"{error.param}: {message}"
+    if isinstance(error, PromptTooLong) and "prompt is too long" not in message:
+        message = f"prompt is too long: {message}"  # there is no code: programs know it by these words
     return msgspec.json.encode({"type": "error", "error": {"type": kind(error), "message": message}})
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.dialect import Mender, Operation
-from moltbot_edge.core.errors import GatewayError
+from moltbot_edge.core.errors import GatewayError, InvalidRequest, UpstreamRefused
 from moltbot_edge.core.head import Body, with_slot
 from moltbot_edge.core.lease import Lease, Wish, unheard
 from moltbot_edge.gateway.asked import PROMPTED, Asked, Attempt, Contender, ExchangeLimits
@@ -182,6 +182,10 @@ class Attempts:
         try:
             if reply.status >= 300:
                 refused = await refusal(deployment, reply)
+                if isinstance(refused, UpstreamRefused) and refused.sees_nothing:
+                    error = InvalidRequest(f"the model of {deployment.name} takes no images and no sound")
+                    error.retryable = True  # another one may
+                    raise error from refused
                 if translation is not None:
                     translation.explain(refused)
                 else:

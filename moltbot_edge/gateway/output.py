@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from moltbot_edge.core import sse
 from moltbot_edge.core.dialect import NDJSON, Dialect
-from moltbot_edge.core.errors import GatewayError, UpstreamRefused
+from moltbot_edge.core.errors import TOO_LONG_AS_VENDORS_SAY, GatewayError, PromptTooLong, UpstreamRefused
 from moltbot_edge.gateway.caller import Caller, HeaderLines, Request
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.upstream.ticker import TICK_S
@@ -103,6 +103,8 @@ class Output:
         if self._ended:
             return
         self._ended = True
+        if isinstance(error, UpstreamRefused) and error.too_long:
+            error = _as_vendors_say(self._request.dialect, error)
         if not self.begun:
             self.status = write_error(self._caller, self._request.dialect, error)
         elif self._streamed:
@@ -130,6 +132,14 @@ class Output:
             self._metrics.pings.cell().add()
             self._caller.write(self._request.dialect.ping())
             self._writes_seen = self._caller.writes
+
+
+def _as_vendors_say(dialect: Dialect, refused: UpstreamRefused) -> GatewayError:
+    """Programs shorten a conversation when they know the words; a llama-server has others."""
+    if any(words in refused.body for words in TOO_LONG_AS_VENDORS_SAY):
+        return refused
+    said = dialect.codec().complaint(refused.body) if refused.body else None
+    return PromptTooLong(said or refused.message)
 
 
 def write_error(caller: Caller, dialect: Dialect, error: GatewayError) -> int:
