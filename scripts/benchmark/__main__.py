@@ -30,6 +30,7 @@ EXAMPLES = """\
   scripts/bench --only moltbot-edge,go     while working on the relay
   scripts/bench --json today.json          everything, with all samples in a file
   scripts/bench --forms                    source, static, PyInstaller, Nuitka: twenty starts of each
+  scripts/bench --engines                  models of this board: a swap, a warm switch, memory as foretold; minutes
   scripts/bench --decisions                what the router's policies cost, with 2 to 1,000 deployments: ten seconds
 """
 
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(decisions.table())
         return 0
+    if options.engines:
+        return _engines(options.quick, options.json)
     here_is = platform.machine()
     everything = forms(options.forms, here_is) if options.forms else (gateway(options.binary), *PEERS)
     chosen = _chosen(everything, options.only)
@@ -85,6 +88,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="no peers: this gateway from source and in each form that scripts/build left in FOLDER (dist)",
     )
     which.add_argument("--decisions", action="store_true", help="no targets: what a decision of the router costs")
+    which.add_argument("--engines", action="store_true", help="no targets: what swaps of real models cost")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
     for name, kind, meaning in (
         ("rounds", int, "turns that each target gets"),
@@ -99,6 +103,29 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     times = dict.fromkeys(("relay_s", "latency_s", "stream_s"), options.seconds) if options.seconds else {}
     options.plan = dataclasses.replace(plan, **counts, **times)
     return options
+
+
+def _engines(quick: bool, file: Path | None) -> int:
+    import msgspec  # as above: with the gateway's own
+    import parts
+    from swapping import __main__ as swaps
+    from swapping import switches
+
+    here, elsewhere = Machine.here(own_loopback=False), machine.Elsewhere()
+    try:
+        engine = str(parts.engine(os.environ.get("MOLTBOT_EDGE_ENGINES_COMMAND")))
+        with tempfile.TemporaryDirectory(prefix="bench-engines-") as folder:
+            found = swaps.switched(engine, Path(folder), 6 if quick else 24)
+    except parts.Unobtainable as error:
+        print(error, file=sys.stderr)
+        return 1
+    used = elsewhere.share()
+    print(table.heading(here, used, ()), switches.table(found), sep="\n\n")
+    if file is not None:
+        file.write_bytes(
+            msgspec.json.encode({"machine": dataclasses.asdict(here), "used_elsewhere": used, "found": found})
+        )
+    return 0
 
 
 def _chosen(everything: Sequence[Target], only: str) -> list[Target]:

@@ -2,5 +2,6 @@
 
 gateway   a gateway that can be asked, measured and killed
 course    callers that ask for more models than fit: what fails, what it takes, how often a model is loaded
+switches  what it costs to go from one model to another, and what models take: for the benchmark
 kills     a gateway that is killed under load: what is left, and whether the next one serves
 """

@@ -14,7 +14,7 @@ from typing import Any
 
 import parts
 
-from swapping import comeback, course, kills
+from swapping import comeback, course, kills, switches
 
 QUIET = {"args": ["-t", "1", "--poll", "0"]}  # engines with more threads than cores wait for each other
 
@@ -30,7 +30,9 @@ def main() -> int:
     of_kills = commands.add_parser("kill", help="a gateway that is killed under load")
     of_kills.add_argument("--times", type=int, default=50)
     of_return = commands.add_parser("return", help="a conversation that comes back after a swap")
-    for command in (of_course, of_kills, of_return):
+    of_switches = commands.add_parser("switch", help="what a swap costs, a warm switch, and memory as foretold")
+    of_switches.add_argument("--times", type=int, default=12)
+    for command in (of_course, of_kills, of_return, of_switches):
         command.add_argument("--engine", default=os.environ.get("MOLTBOT_EDGE_ENGINES_COMMAND"))
     chosen = parser.parse_args(sys.argv[1:] or ["course"])
     try:
@@ -40,6 +42,9 @@ def main() -> int:
                 return _kill(engine, Path(folder), chosen.times)
             if chosen.trial == "return":
                 return _return(engine, Path(folder))
+            if chosen.trial == "switch":
+                print(switches.table(switched(engine, Path(folder), chosen.times)))
+                return 0
             return _course(engine, Path(folder), chosen)
     except parts.Unobtainable as error:
         print(error, file=sys.stderr)
@@ -100,6 +105,15 @@ def _return(engine: str, folder: Path) -> int:
     )
     kept = found.cached >= 0.95 and found.times >= 10.0
     return 0 if kept else _with_log(folder)
+
+
+def switched(engine: str, folder: Path, times: int) -> switches.Found:
+    models = {
+        "smollm2": (parts.model(), 4096),
+        "smollm2-8k": (parts.model(), 8192),
+        "gemma": (parts.base_model(), 2048),
+    }
+    return asyncio.run(switches.run(models, engine, folder, QUIET, times))
 
 
 def _with_log(folder: Path) -> int:
