@@ -109,12 +109,23 @@ class _Prepared(msgspec.Struct, frozen=True):
         return self.command.survey
 
 
+class _Looked(msgspec.Struct, frozen=True):
+    """What was seen of a model's files. *marks* are another when they, or the program, are; so is *head* mostly."""
+
+    file: Path
+    projector: Path | None
+    facts: Facts
+    head: str
+    marks: tuple[str, ...]
+    weights_bytes: int
+
+
 class CannotStart(Exception):
     """Why there is no command, for the one who asked for the model."""
 
 
 class Launcher:
-    """Asks ``--help`` once. *environment* is the gateway's own, of which an engine gets what concerns it."""
+    """Asks a program for its ``--help`` once. *environment* is the gateway's: an engine gets of it what concerns it."""
 
     def __init__(
         self,
@@ -127,7 +138,8 @@ class Launcher:
         self._environment = environment
         self._log = log
         self._keeper = keeper
-        self._help: dict[Path, str] = {}
+        self._help: dict[tuple[Path, str], str] = {}  # by a program and its `_mark`
+        self._looked_at: dict[str, _Looked] = {}  # by model
 
     async def survey(self, model: EngineModel) -> Survey:
         """What its engine would be, if it started now. Raises `CannotStart`."""
@@ -153,13 +165,14 @@ class Launcher:
         if lacking := [part.name for part in store.parts(model.file) if not part.exists()]:
             raise CannotStart(f"{', '.join(lacking)} is not in {model.file.parent}")
         try:
-            facts, marks, size = await asyncio.to_thread(_looked_at, model.file, program)
+            looked = await asyncio.to_thread(_looked_at, model.file, program, self._looked_at.get(model.name))
         except GgufError as error:
             raise CannotStart(f"{model.file} cannot be read as a GGUF file: {error}") from error
         except OSError as error:
             raise CannotStart(f"{model.file} cannot be read: {error.strerror}") from error
+        self._looked_at[model.name] = looked
+        facts, projector = looked.facts, looked.projector
         machine = this_machine()
-        projector = store.projector(model.file)
         settings = Settings(
             name=model.name,
             file=str(model.file),
@@ -171,9 +184,9 @@ class Launcher:
             slot_path=self._keeper.slot_path(model.name) if facts.generates else None,
         )
         words = (str(program), *flags(help_text, machine.board, facts, settings))
-        survey = Survey(size, facts, launched_by(words, facts, laid_out_anew()))
+        survey = Survey(looked.weights_bytes, facts, launched_by(words, facts, laid_out_anew()))
         command = Command(words, environment, port, survey)
-        return _Prepared(command, identity(help_text, words, marks), settings.slot_path)
+        return _Prepared(command, identity(help_text, words, (looked.head, *looked.marks)), settings.slot_path)
 
     def _by_template(self, model: EngineModel, port: int) -> Command:
         """Whatever program it is: nothing is known of it but what the user says, and how large its file is."""
@@ -204,10 +217,10 @@ class Launcher:
         return Path(found)
 
     async def _help_text(self, program: Path, environment: Mapping[str, str]) -> str:
-        known = self._help.get(program)
-        if known is not None:
-            return known
         try:
+            key = program, _mark(program)  # a build may be replaced by another while the gateway runs
+            if key in self._help:
+                return self._help[key]
             child = await process.spawn((str(program), "--help"), environment=environment, keep_bytes=HELP_BYTES)
         except OSError as error:
             raise CannotStart(f"{program} does not run: {error.strerror or error}") from error
@@ -222,7 +235,7 @@ class Launcher:
         if "--model" not in known_flags(text):
             said = "; ".join(child.output.lines(3)) or "nothing"
             raise CannotStart(f"{program} is no llama-server: `--help` {process.how_it_ended(status)} and said: {said}")
-        self._help[program] = text
+        self._help = {key: text}
         return text
 
 
@@ -254,17 +267,23 @@ def pins(words: Sequence[str]) -> bool:
     return True
 
 
-def _looked_at(file: Path, program: Path) -> tuple[Facts, list[str], int]:
-    """What the model is, marks that change when it or the program does, and the bytes of all its files."""
-    found = store.facts_of(file)
-    with file.open("rb") as opened:
-        marks = [hashlib.sha256(opened.read(HEAD_BYTES)).hexdigest()]
+def _looked_at(file: Path, program: Path, before: _Looked | None) -> _Looked:
+    """*before* again, where all of it is still as it was: reading a header takes a Pi a third of a second."""
     projector = store.projector(file)
     weights = [*store.parts(file), *([projector] if projector is not None else [])]
-    for one in (program, *weights):
-        state = one.stat()
-        marks.append(f"{state.st_size} {state.st_mtime_ns}")
-    return found, marks, sum(one.stat().st_size for one in weights)
+    marks = tuple(map(_mark, (program, *weights)))
+    if before is not None and (before.file, before.projector, before.marks) == (file, projector, marks):
+        return before
+    found = store.facts_of(file)
+    with file.open("rb") as opened:
+        head = hashlib.sha256(opened.read(HEAD_BYTES)).hexdigest()
+    return _Looked(file, projector, found, head, marks, sum(one.stat().st_size for one in weights))
+
+
+def _mark(file: Path) -> str:
+    """Another one when *file* is."""
+    state = file.stat()
+    return f"{state.st_size} {state.st_mtime_ns}"
 
 
 def free_port(taken: Collection[int]) -> int:

@@ -19,7 +19,7 @@ from moltbot_edge.local.attendants import Attendants, quoted
 from moltbot_edge.local.board import this_machine
 from moltbot_edge.local.health import suspicion
 from moltbot_edge.local.keeping import IDLE_S, Keeper
-from moltbot_edge.local.launch import EngineModel, Launcher, Survey
+from moltbot_edge.local.launch import EngineModel, Launcher
 from moltbot_edge.local.leases import Tenant
 from moltbot_edge.local.lifecycle import Effect, Event, State, step
 from moltbot_edge.local.memory import Memory, Share
@@ -54,6 +54,7 @@ MEASURE_S = 1.0  # between two looks at what engines take, while any loads or an
 MEASURE_IDLE_S = 15.0  # a look at 4 GiB is 20 ms of a Pi's time
 PROGRESS_S = 1.0
 AGAIN_S = 0.2  # between two looks at memory that is to come back
+WISH_S = 5.0  # and where nobody waits for it: what is pinned, or crashed, starts once there is room
 
 T = TypeVar("T")
 
@@ -155,7 +156,7 @@ class Owner:
                 _settle(told, self._forget(name))
             case Surveyed(name, survey):
                 self.records[name].surveying = False
-                self.records[name].survey = survey or Survey.unknown()
+                self.records[name].looked_at(survey)
             case Told(name, run):
                 if self.records[name].run == run:
                     self._told(self.records[name], news)
@@ -227,10 +228,8 @@ class Owner:
         record = self.records.get(model.name)
         if record is None:
             self.records[model.name] = Record(model)
-        else:  # for its next start; what was learned of another file is forgotten
+        else:  # for its next start
             record.model = model
-            if not record.runs:
-                record.survey, record.learned_bytes, record.load_s = None, None, None
 
     def _forget(self, name: str) -> Farewell:
         record = self.records.get(name)
@@ -247,7 +246,7 @@ class Owner:
         if news.child is not None:
             record.child, record.port = news.child, news.port
         if news.survey is not None:
-            record.survey = news.survey
+            record.looked_at(news.survey)
         record.reason = record.reason or news.reason
         self._step(record, news.event, why="stuck" if news.event is Event.CONDEMNED else "")
 
@@ -283,6 +282,8 @@ class Owner:
                 record.watch = None
         if before is State.READY and state is not State.READY:
             record.closed_at = self._now()
+        if state is State.STOPPED and (before is not State.STOPPED or not record.engine.wanted):
+            record.surveyed = False
         if state is State.READY and before is not State.READY:
             record.loaded(self._now())
             record.idle_since = self._now()
@@ -296,8 +297,6 @@ class Owner:
     def _buried(self, record: Record) -> None:
         """Its process has gone, and all that it started."""
         child = record.child
-        if child is None:
-            record.survey = None  # it never ran: what was found of it may be why
         record.words = child.output.lines(SHOWN_LINES) if child is not None else []
         for tenant in record.leased:
             _settle(tenant.ended, f"the engine of model {record.name!r} ended: {record.reason}{quoted(record.words)}")
@@ -331,8 +330,8 @@ class Owner:
         name, attendants = record.name, self.attendants
         match effect:
             case Effect.PLACE:  # with all the others, once every news has been heeded
-                if record.survey is None and not record.surveying:
-                    record.surveying = True
+                if not record.surveyed:
+                    record.surveyed = record.surveying = True
                     self._begin(attendants.survey(record.model))
             case Effect.SPAWN:
                 record.run += 1
@@ -470,7 +469,7 @@ class Owner:
     def _turn_down(self, record: Record, error: GatewayError, why: str) -> None:
         for _ in record.waiting:
             self._on_note(Refused(record.name, why))
-        if record.waiting:
+        if record.waiting or record.model.pin:
             self._log.warning("model %s: %s", record.name, error.message)
         self._refuse(record, error)
         self._step(record, Event.UNWANTED)
@@ -495,8 +494,10 @@ class Owner:
     def _wake(self, said: Decision, wanted: list[Wanted], overdue_at: float | None, now: float) -> None:
         """Come again when time will have changed something."""
         times = [at for at in (said.again_at, overdue_at) if at is not None]
-        if wanted or any(record.returning is not None for record in self.records.values()):
+        if any(one.waiting for one in wanted) or any(one.returning is not None for one in self.records.values()):
             times.append(now + AGAIN_S)
+        elif wanted:
+            times.append(now + WISH_S)
         if self._progress_at > now:
             times.append(self._progress_at)
         if self._timer is not None:

@@ -88,10 +88,12 @@ class Record:
 
         self.survey: Survey | None = None
         self.surveying = False
+        self.surveyed = False  # since it ran last: its file may be another one
         self.share = Share()
         self.peak_bytes = 0  # of this run
         self.served = 0  # by this run
         self.learned_bytes: int | None = None
+        self.learned_of: Survey | None = None
         self.returning: Returning | None = None
         self.available_before = 0
 
@@ -128,6 +130,12 @@ class Record:
 
     def held_bytes(self) -> int:
         return max(self.need_bytes(), self.share.pss)
+
+    def looked_at(self, survey: Survey | None) -> None:
+        """What was learned of another file, or with other flags, is forgotten. None: nothing is to be seen."""
+        self.survey = survey or Survey.unknown()
+        if survey is not None and survey != self.learned_of:
+            self.learned_of, self.learned_bytes, self.load_s = survey, None, None
 
     def measured(self, share: Share, learns_down: bool) -> None:
         """What it takes now. Once it has answered, what it took at most is what is expected of it.
@@ -192,7 +200,7 @@ class Record:
 
     def wanted(self, limit_bytes: int) -> Wanted | None:
         """As placement sees it; None where it is not to be placed, or not yet known."""
-        if self.engine.state is not State.STOPPED or not self.engine.wanted or self.survey is None:
+        if self.engine.state is not State.STOPPED or not self.engine.wanted or self.surveying or self.survey is None:
             return None
         # Who stood in its line had an engine: for a place among the models they wait since it closed. Else it would be
         # back at once, for those who are older than the one for whom it went.

@@ -249,6 +249,16 @@ async def test_help_is_asked_once(tmp_path: Path, small_file: Path) -> None:
     assert asked.read_text() == "x\n"
 
 
+async def test_a_build_that_took_anothers_place_is_asked_again(tmp_path: Path, small_file: Path) -> None:
+    program = fake_engine(tmp_path, "say(' '.join(sys.argv[1:])); serve()")
+    async with supervised(program, small_file) as supervisor:
+        await supervisor.ensure_ready("small")
+        await supervisor.stop("small")
+        fake_engine(tmp_path, "sys.exit(' '.join(sys.argv[1:]))", on_help="print('--jinja   a flag of its own')")
+        with pytest.raises(EngineFailed, match="--jinja"):
+            await supervisor.ensure_ready("small")
+
+
 async def test_a_model_that_is_not_there_is_a_slip_of_ours(tmp_path: Path) -> None:
     async with supervised("llama-server") as supervisor:
         with pytest.raises(KeyError):

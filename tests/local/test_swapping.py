@@ -265,6 +265,26 @@ async def test_a_pinned_engine_starts_with_the_gateway_and_stays(tmp_path: Path)
         assert supervisor.states()["kept"] == "ready"
 
 
+async def test_a_pinned_engine_that_does_not_fit_is_told_though_nobody_asks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with board(tmp_path, memory_mb=40, models={"pin": True}) as engines:
+        await until(lambda: len(caplog.messages) == 2)
+        assert "model 'a' needs 80 MiB" in caplog.text
+        assert engines.running() == []
+
+
+async def test_a_file_that_was_replaced_is_looked_at_anew(tmp_path: Path) -> None:
+    """What was learned of the one before would let it in, whatever it takes."""
+    async with board(tmp_path, models={"memory_bytes": None}) as engines:
+        async with engines.held("a"):
+            await until(lambda: engines.room("a").measured_bytes > 0)
+        await engines.supervisor.stop("a")
+        os.truncate(tmp_path / "a.gguf", 300 * MIB)
+        with pytest.raises(ModelTooLarge, match="needs 340 MiB"):
+            await engines.supervisor.ensure_ready("a")
+
+
 async def test_a_model_that_can_never_fit_is_refused_with_the_numbers(tmp_path: Path) -> None:
     shape = {
         "llama.block_count": 16,
