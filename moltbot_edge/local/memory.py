@@ -18,13 +18,17 @@ KIB = 1024
 
 
 class Share(msgspec.Struct, frozen=True):
-    """Bytes of one or several processes. *mapped* are file pages, which `available` counts as free."""
+    """Bytes of one or several processes. *mapped* are file pages, which `available` counts as free.
+
+    *others* is what is counted to other processes, and to these once those have gone.
+    """
 
     pss: int = 0
     mapped: int = 0
+    others: int = 0
 
     def __add__(self, other: Share) -> Share:
-        return Share(self.pss + other.pss, self.mapped + other.mapped)
+        return Share(self.pss + other.pss, self.mapped + other.mapped, self.others + other.others)
 
 
 class Memory:
@@ -46,7 +50,8 @@ class Memory:
         total = Share()
         for pid in pids:
             said = _fields(self._root / f"proc/{pid}/smaps_rollup")
-            total += Share(said.get("Pss", 0), said.get("Pss_File", 0))
+            pss = said.get("Pss", 0)
+            total += Share(pss, said.get("Pss_File", 0), max(0, said.get("Rss", 0) - pss))
         return total
 
     def read_bytes(self, pid: int) -> int:

@@ -138,12 +138,13 @@ class Record:
             self.learned_of, self.learned_bytes, self.load_s = survey, None, None
 
     def measured(self, share: Share, learns_down: bool) -> None:
-        """What it takes now. Once it has answered, what it took at most is what is expected of it.
+        """What it takes now. Once it has answered, what it took at most is what is expected of it: with its weights,
+        though another engine of the same file may have mapped them too. That one may go.
 
         *learns_down* False: its memory is in part no process's, so a measurement can only say that it takes more.
         """
         self.share = share
-        self.peak_bytes = max(self.peak_bytes, share.pss)
+        self.peak_bytes = max(self.peak_bytes, share.pss + min(share.others, self.weights_bytes))
         most = int(self.peak_bytes * SPARE)
         if most > self.need_bytes() or (self.served and learns_down):
             self.learned_bytes = most

@@ -57,6 +57,16 @@ async def test_what_takes_more_than_expected_is_known_for_it_at_once() -> None:
     assert engine.need_bytes() == int(80 * MIB * 1.02)
 
 
+async def test_weights_that_others_map_too_are_expected_of_each() -> None:
+    """They may go, and then it has all of them. Of what else is shared, programs and forks, no more than that counts."""
+    engine = record()
+    engine.told(await reply(None, None))
+    engine.measured(Share(60 * MIB, others=50 * MIB), learns_down=True)
+    assert engine.need_bytes() == int(110 * MIB * 1.02)
+    engine.measured(Share(60 * MIB, others=900 * MIB), learns_down=True)
+    assert engine.need_bytes() == int(160 * MIB * 1.02)
+
+
 async def test_where_memory_is_no_processs_a_measurement_says_only_more() -> None:
     engine = record()
     engine.told(await reply(None, None))
