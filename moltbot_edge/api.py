@@ -54,16 +54,27 @@ from moltbot_edge.core.errors import (
     InvalidReply,
     InvalidRequest,
     MethodNotAllowed,
+    ModelInUse,
     ModelTooLarge,
     NotAdmin,
     Overloaded,
     PromptTooLong,
     RequestTimeout,
+    SessionBusy,
+    SessionConflict,
+    SessionTooLarge,
+    StoreDamaged,
+    StoreError,
+    StoreFull,
+    StoreLocked,
+    StoreReadOnly,
+    StoreUnreachable,
     TruncatedReply,
     Unauthenticated,
     UnknownExchange,
     UnknownModel,
     UnknownPath,
+    UnknownSession,
     Unreachable,
     UpstreamBroke,
     UpstreamError,
@@ -82,7 +93,8 @@ from moltbot_edge.core.verdict import Impression
 from moltbot_edge.kernel.marks import mark
 
 if TYPE_CHECKING:
-    from moltbot_edge.core import chat, embedding, reply
+    from moltbot_edge.core import chat, embedding, record, reply, session
+    from moltbot_edge.core.store import Opens
 
 __all__ = [
     "EVENT_STREAM",
@@ -108,6 +120,7 @@ __all__ = [
     "Mender",
     "Meta",
     "MethodNotAllowed",
+    "ModelInUse",
     "ModelTooLarge",
     "NotAdmin",
     "Operation",
@@ -123,8 +136,17 @@ __all__ = [
     "ReplyReader",
     "RequestTimeout",
     "RouteQuery",
+    "SessionBusy",
+    "SessionConflict",
+    "SessionTooLarge",
     "Speed",
     "Standing",
+    "StoreDamaged",
+    "StoreError",
+    "StoreFull",
+    "StoreLocked",
+    "StoreReadOnly",
+    "StoreUnreachable",
     "Struct",
     "Tally",
     "Timings",
@@ -133,6 +155,7 @@ __all__ = [
     "UnknownExchange",
     "UnknownModel",
     "UnknownPath",
+    "UnknownSession",
     "Unreachable",
     "Upstream",
     "UpstreamBroke",
@@ -146,12 +169,16 @@ __all__ = [
     "field",
     "policy",
     "read_head",
+    "record",
     "reply",
+    "session",
     "sse",
+    "store",
 ]
 
 P = TypeVar("P", bound=Policy | type[Policy])
 D = TypeVar("D", bound=type[Dialect])
+S = TypeVar("S", bound="Opens")
 
 
 def policy(name: str) -> Callable[[P], P]:
@@ -164,10 +191,15 @@ def dialect(name: str) -> Callable[[D], D]:
     return mark("dialect", name)
 
 
-def __getattr__(name: str) -> ModuleType:
-    """The canonical chat, the events of its reply and embeddings: imported where a dialect is translated."""
-    if name not in ("chat", "embedding", "reply"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from moltbot_edge.core import chat, embedding, reply
+def store(name: str) -> Callable[[S], S]:
+    """Marks a function from `core.store.StoreOptions` to an open `core.store.Store`, as an async context manager."""
+    return mark("store", name)
 
-    return {"chat": chat, "embedding": embedding, "reply": reply}[name]
+
+def __getattr__(name: str) -> ModuleType:
+    """The canonical chat, the events of its reply, embeddings and sessions: imported where somebody needs them."""
+    if name not in ("chat", "embedding", "record", "reply", "session"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from moltbot_edge.core import chat, embedding, record, reply, session
+
+    return {"chat": chat, "embedding": embedding, "record": record, "reply": reply, "session": session}[name]

@@ -11,6 +11,7 @@ routing     who may answer, and the policy's seam
 dialect     a wire format's seam
 chat        what a request asks, in no dialect; reply, what comes back, event by event
 hygiene     a transcript made fit for the model that reads it; target, what that takes; tool_ids, how it spells them
+session     a kept conversation; joining, what a caller sends put on it; record, a turn written down; store, the seam
 embedding   texts -> vectors, in no dialect
 stable      a prompt that means the same, written the same; volatile moves a clock out of its beginning
 lease       what a request and an engine of this board say to each other

@@ -1,7 +1,7 @@
 """The canonical chat: what a request of any dialect asks for, as values. N dialects read and write this one.
 
-Not a wire format, and nothing here is sent. What only one dialect knows travels in `ChatRequest.extras`, by that
-dialect's own field names, so that a writer can say what it had to drop.
+Not a wire format, and nothing here is sent; sessions are written down so, by `record`. What only one dialect knows
+travels in `ChatRequest.extras`, by that dialect's own field names, so that a writer can say what it had to drop.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 import msgspec
 
 
-class Part(msgspec.Struct, frozen=True):
+class Part(msgspec.Struct, frozen=True, tag=str.lower, omit_defaults=True):
     """One piece of a message's content. *cached* is a cache marker that stands after it."""
 
     cached: bool = False
@@ -97,13 +97,13 @@ class Role(StrEnum):
     TOOL = "tool"  # its parts are `ToolResult`
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     role: Role
     parts: tuple[Part, ...]
     name: str | None = None
 
 
-class Tool(msgspec.Struct, frozen=True):
+class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
     """*parameters* is a JSON Schema, as its JSON text; None where the dialect gave none."""
 
     name: str

@@ -10,13 +10,23 @@
     |  |- UnknownModel         404
     |  |- UnknownPath          404
     |  |- UnknownExchange      404
+    |  |- UnknownSession       404
     |  |- MethodNotAllowed     405
     |  |- RequestTimeout       408
     |  |- ModelInUse           409
+    |  |- SessionBusy          409
+    |  |- SessionConflict      409
+    |  |- SessionTooLarge      413
     |  `- BodyTooLarge         413
     |- Overloaded              503  a limit of ours is reached; carries when to come back
     |- EngineFailed            503  a model of this board does not start
     |- ModelTooLarge           507  a model of this board cannot fit into the memory of its engines
+    |- StoreError                   sessions cannot be kept or found now; a reply need not fail for it
+    |  |- StoreFull            507
+    |  |- StoreReadOnly        503
+    |  |- StoreLocked          503
+    |  |- StoreDamaged         503
+    |  `- StoreUnreachable     503
     `- UpstreamError                another machine is at fault; another deployment may do better
        |- Unreachable          502
        |- ClosedUnanswered     502
@@ -94,6 +104,13 @@ class UnknownExchange(CallerError):
     code = "exchange_not_found"
 
 
+class UnknownSession(CallerError):
+    """Or another's, which to this caller is the same."""
+
+    status = 404
+    code = "session_not_found"
+
+
 class MethodNotAllowed(CallerError):
     status = 405
     code = "method_not_allowed"
@@ -109,6 +126,25 @@ class ModelInUse(CallerError):
 
     status = 409
     code = "model_in_use"
+
+
+class SessionBusy(CallerError):
+    """Another request has it."""
+
+    status = 409
+    code = "session_busy"
+
+
+class SessionConflict(CallerError):
+    """It went on meanwhile, or is not where it was expected."""
+
+    status = 409
+    code = "session_conflict"
+
+
+class SessionTooLarge(CallerError):
+    status = 413
+    code = "session_too_large"
 
 
 class BodyTooLarge(CallerError):
@@ -135,6 +171,36 @@ class ModelTooLarge(GatewayError):
     kind = "engine_error"
     code = "model_too_large"
     retryable = True  # here it never fits; another machine may have it
+
+
+class StoreError(GatewayError):
+    status = 503
+    kind = "store_error"
+
+
+class StoreFull(StoreError):
+    status = 507
+    code = "session_store_full"
+
+
+class StoreReadOnly(StoreError):
+    code = "session_store_read_only"
+
+
+class StoreLocked(StoreError):
+    """Another process has it."""
+
+    code = "session_store_locked"
+
+
+class StoreDamaged(StoreError):
+    code = "session_store_damaged"
+
+
+class StoreUnreachable(StoreError):
+    """No server answers, or the disk does not."""
+
+    code = "session_store_unreachable"
 
 
 class UpstreamError(GatewayError):

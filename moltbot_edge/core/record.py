@@ -1,0 +1,148 @@
+"""A turn written down and read again. Not how a store packs it, nor where.
+
+MessagePack for stores, JSON lines for people and other gateways; of the same fields, those at their default left out.
+A reader takes what a later version added for nothing, and refuses what says that it cannot be understood so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from moltbot_edge.core.chat import File, Image, Message, Own, Reasoning, Refusal, Role, Text, Tool, ToolCall, ToolResult
+from moltbot_edge.core.errors import InvalidRequest
+from moltbot_edge.core.events import Usage
+from moltbot_edge.core.reply import FinishReason
+from moltbot_edge.core.session import Turn, checked_name, is_id
+
+VERSION: Final = 1
+LINES: Final = "application/jsonl"
+LARGEST_NUMBER: Final = 1e11  # seconds: the year 5138; beyond it an id would not sort
+
+
+class Unreadable(ValueError):
+    """No record, or one of a later version."""
+
+
+class _Message(msgspec.Struct):
+    role: Role
+    # `Message` itself says only `Part`, which is all of them and none.
+    parts: tuple[Text | Refusal | Image | File | Reasoning | ToolCall | ToolResult | Own, ...]
+    name: str | None = None
+
+
+class _Turn(msgspec.Struct, kw_only=True):
+    """`Turn` as it is read."""
+
+    id: str
+    at: float
+    messages: tuple[_Message, ...]
+    reply: _Message
+    parent: str | None = None
+    system: tuple[_Message, ...] | None = None
+    tools: tuple[Tool, ...] | None = None
+    model: str = ""
+    deployment: str = ""
+    dialect: str = ""
+    finish: FinishReason = FinishReason.STOP
+    usage: Usage | None = None
+    dropped: tuple[str, ...] = ()
+
+
+class _Head(msgspec.Struct, kw_only=True):
+    """The first line of an export."""
+
+    moltbot_session: int
+    session: str
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Turn).decode
+_read_turn = msgspec.json.Decoder(_Turn).decode
+_read_head = msgspec.json.Decoder(_Head).decode
+
+
+def written(turn: Turn) -> bytes:
+    return bytes([VERSION]) + _encode(turn)
+
+
+def read(record: bytes) -> Turn:
+    """Raises `Unreadable`."""
+    if record[:1] != bytes([VERSION]):
+        raise Unreadable(f"of version {record[0] if record else 'none'}, and this program reads {VERSION}")
+    try:
+        return _whole(_decode(memoryview(record)[1:]))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Unreadable(str(error)) from error
+
+
+def lines(name: str, turns: Iterable[Turn]) -> Iterable[bytes]:
+    """A session as JSON lines: what it is, then each turn."""
+    yield msgspec.json.encode(_Head(moltbot_session=VERSION, session=name)) + b"\n"
+    for turn in turns:
+        yield msgspec.json.encode(turn) + b"\n"
+
+
+def from_lines(text: bytes) -> tuple[str, tuple[Turn, ...]]:
+    """The session's name and its turns. Raises `InvalidRequest` that says which line is wrong, and how."""
+    found: list[Turn] = []
+    head: _Head | None = None
+    known: set[str] = set()
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            if head is None:
+                head = _read_head(line)
+                if head.moltbot_session != VERSION:
+                    raise Unreadable(f"of version {head.moltbot_session}, and this program reads {VERSION}")
+                checked_name(head.session)
+                continue
+            turn = _whole(_read_turn(line))
+            _check(turn, found, known)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Unreadable) as error:
+            raise InvalidRequest(f"line {number} of the import: {error}") from error
+        known.add(turn.id)
+        found.append(turn)
+    if head is None or not found:
+        raise InvalidRequest("nothing to import: expected a line with `moltbot_session`, then a line for each turn")
+    return head.session, tuple(found)
+
+
+def _check(turn: Turn, before: Sequence[Turn], known: set[str]) -> None:
+    if not is_id(turn.id):
+        raise Unreadable(f"{turn.id[:40]!r} is no id of a turn")
+    if before and turn.id <= before[-1].id:
+        raise Unreadable(f"turn {turn.id} does not come after {before[-1].id}")
+    if turn.parent is not None and turn.parent not in known:
+        raise Unreadable(f"turn {turn.id} answers {turn.parent[:40]!r}, which is not there")
+    if not 0 <= turn.at < LARGEST_NUMBER:
+        raise Unreadable(f"turn {turn.id} was at {turn.at}, which is no time")
+
+
+def _whole(turn: _Turn) -> Turn:
+    return Turn(
+        id=turn.id,
+        at=turn.at,
+        messages=_messages(turn.messages),
+        reply=_message(turn.reply),
+        parent=turn.parent,
+        system=None if turn.system is None else _messages(turn.system),
+        tools=turn.tools,
+        model=turn.model,
+        deployment=turn.deployment,
+        dialect=turn.dialect,
+        finish=turn.finish,
+        usage=turn.usage,
+        dropped=turn.dropped,
+    )
+
+
+def _messages(read: Iterable[_Message]) -> tuple[Message, ...]:
+    return tuple(map(_message, read))
+
+
+def _message(read: _Message) -> Message:
+    return Message(read.role, read.parts, read.name)

@@ -1,0 +1,114 @@
+"""A kept conversation, as values: turns, each with the one before it, and so a tree. Not where it is kept: `store`.
+
+Nothing in it ever changes; a conversation goes on by one more turn, and that is where it stands then: its leaf. A
+question that is asked again is a branch. What a caller sends is put on a turn by `joining`; `record` writes it down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from moltbot_edge.core.chat import Message, Tool
+from moltbot_edge.core.errors import InvalidRequest
+from moltbot_edge.core.events import Usage
+from moltbot_edge.core.reply import FinishReason
+
+NAME_CHARS: Final = 128  # a UUID has 36; clients put a user and a project before it
+CHANCE_BYTES: Final = 10  # 80 bits: a turn's id is an address for whoever knows it
+ID_CHARS: Final = 26
+
+_DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, whose order is that of ASCII
+_CHANCE_BITS: Final = 8 * CHANCE_BYTES
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One request and its reply. *at* is seconds since 1970, *parent* the turn that it answers, None at the beginning.
+
+    *messages* are what the caller added, without the *system* text that opens a conversation. *system* and *tools*
+    are None where they are those of the turn before. *model* is the alias that was asked for, *dialect* the caller's.
+    """
+
+    id: str
+    at: float
+    messages: tuple[Message, ...]
+    reply: Message
+    parent: str | None = None
+    system: tuple[Message, ...] | None = None
+    tools: tuple[Tool, ...] | None = None
+    model: str = ""
+    deployment: str = ""
+    dialect: str = ""
+    finish: FinishReason = FinishReason.STOP
+    usage: Usage | None = None
+    dropped: tuple[str, ...] = ()
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A session as a store has it: its *turns* in the order in which they came, and what they take there."""
+
+    turns: tuple[Turn, ...]
+    size_bytes: int = 0
+
+    @property
+    def leaf(self) -> str | None:
+        return self.turns[-1].id if self.turns else None
+
+
+def path(turns: Sequence[Turn], end: str | None) -> tuple[Turn, ...]:
+    """From the first turn to the one whose id is *end*. A turn that was lost cuts off what came before it."""
+    known = {turn.id: turn for turn in turns}
+    found: list[Turn] = []
+    while end is not None and (turn := known.pop(end, None)) is not None:  # popped: no ring goes round twice
+        found.append(turn)
+        end = turn.parent
+    return tuple(reversed(found))
+
+
+def messages(turns: Sequence[Turn]) -> Iterator[Message]:
+    """What was said on a `path`, without the system text."""
+    for turn in turns:
+        yield from turn.messages
+        yield turn.reply
+
+
+def system(turns: Sequence[Turn]) -> tuple[Message, ...]:
+    """What holds at the end of a `path`: what was said last."""
+    return next((turn.system for turn in reversed(turns) if turn.system is not None), ())
+
+
+def tools(turns: Sequence[Turn]) -> tuple[Tool, ...]:
+    """As `system`."""
+    return next((turn.tools for turn in reversed(turns) if turn.tools is not None), ())
+
+
+def made_id(at: float, chance: bytes, after: str | None = None) -> str:
+    """An id that sorts by time, and after *after* whatever the clock says; *chance* is `CHANCE_BYTES` of noise."""
+    ms = max(0, int(at * 1000))
+    if after is not None:
+        ms = max(ms, (_number(after) >> _CHANCE_BITS) + 1)
+    number = ms << _CHANCE_BITS | int.from_bytes(chance[:CHANCE_BYTES], "big")
+    return "".join(_DIGITS[number >> 5 * place & 31] for place in reversed(range(ID_CHARS)))
+
+
+def is_id(text: str) -> bool:
+    return len(text) == ID_CHARS and all(digit in _DIGITS for digit in text)
+
+
+def _number(made: str) -> int:
+    number = 0
+    for digit in made:
+        number = number << 5 | _DIGITS.index(digit)
+    return number
+
+
+def checked_name(name: str, param: str = "session") -> str:
+    """A session's name as the caller chose it. Raises `InvalidRequest`."""
+    if not name or len(name) > NAME_CHARS or not all("!" <= char <= "~" for char in name):
+        raise InvalidRequest(
+            f"a session's name is 1 to {NAME_CHARS} letters, digits and signs without a space, found {name[:40]!r}",
+            param=param,
+        )
+    return name
