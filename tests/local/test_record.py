@@ -58,7 +58,7 @@ async def test_what_takes_more_than_expected_is_known_for_it_at_once() -> None:
 
 
 async def test_weights_that_others_map_too_are_expected_of_each() -> None:
-    """They may go, and then it has all of them. Of what else is shared, programs and forks, no more than that counts."""
+    """They may go, and then it has all of them. Of what else is shared, no more than that counts."""
     engine = record()
     engine.told(await reply(None, None))
     engine.measured(Share(60 * MIB, others=50 * MIB), learns_down=True)
