@@ -1,7 +1,7 @@
 # Sourced by run, test and lint: the virtual environment at the repository's root.
 # shellcheck shell=bash
 #
-#   venv_ready EXTRA    .venv has this checkout installed, with EXTRA ("" or "test"); says what it did
+#   venv_ready EXTRA    .venv has this checkout installed, with EXTRA ("", "test" or one of pyproject.toml's others)
 #
 # pip is asked only when pyproject.toml, the checkout's place or the Python has changed: .venv/.installed-EXTRA keeps
 # what was installed last.
@@ -54,7 +54,8 @@ venv_ready() {
 
   version=$(venv_python_version) || { make_venv && version=$(venv_python_version); }
   key=$(installed_key "$version")
-  for stamp in "$venv/.installed-$extra" "$venv/.installed-test"; do
+  for stamp in "$venv/.installed-$extra" "$venv/.installed-test" "$venv/.installed-clients"; do
+    [[ $extra != clients || $stamp == *-clients ]] || continue # it is more than the others are
     if [[ -f $stamp && $(<"$stamp") == "$key" ]]; then
       echo "python  $venv ($version, as it was)"
       exec 9>&-

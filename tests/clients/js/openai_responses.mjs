@@ -1,0 +1,78 @@
+// OpenAI's own client for JavaScript: its Responses.
+import assert from "node:assert/strict";
+import test from "node:test";
+import OpenAI from "openai";
+import * as shared from "./shared.mjs";
+
+const { chat, QUESTION, WEATHER, FRANCE } = shared;
+const client = new OpenAI({ baseURL: `${shared.url}/v1`, apiKey: shared.key, maxRetries: 0, timeout: 120_000 });
+const stranger = new OpenAI({ baseURL: `${shared.url}/v1`, apiKey: shared.wrongKey, maxRetries: 0 });
+const tools = [
+  { type: "function", name: "get_weather", description: "The weather of a city", parameters: WEATHER, strict: false },
+];
+
+function asked(more = {}) {
+  return { model: chat, input: QUESTION, temperature: 0, max_output_tokens: 24, ...more };
+}
+
+function weathers(number, ...cities) {
+  const ids = cities.map((city) => `call_${number}${city}`);
+  return [
+    { role: "user", content: shared.question(...cities) },
+    ...cities.map((city, place) => ({
+      type: "function_call",
+      call_id: ids[place],
+      name: "get_weather",
+      arguments: JSON.stringify({ city }),
+    })),
+    ...ids.map((call_id) => ({ type: "function_call_output", call_id, output: "rain" })),
+  ];
+}
+
+test("a conversation, and its stream says the same", async () => {
+  const whole = await client.responses.create(asked());
+  assert.match(whole.output_text, /Paris/);
+  assert.equal(whole.status, "completed");
+  const stream = client.responses.stream(asked());
+  const events = await shared.gathered(stream);
+  assert.deepEqual(events.map((event) => event.sequence_number), [...events.keys()]);
+  assert.ok(events.filter((event) => event.type === "response.output_text.delta").length > 1);
+  const final = await stream.finalResponse();
+  assert.equal(final.output_text, whole.output_text);
+  assert.equal(final.usage.output_tokens, whole.usage.output_tokens);
+  const input = [{ role: "user", content: QUESTION }, ...whole.output, { role: "user", content: "Thank you." }];
+  assert.ok((await client.responses.create(asked({ input, max_output_tokens: 16 }))).output_text);
+});
+
+test("tools in parallel, streamed, and what follows from them", async () => {
+  const input = [
+    ...weathers(1, "Rome", "Oslo"),
+    ...weathers(2, "Lima", "Cairo"),
+    { role: "user", content: shared.question("Paris", "Berlin") },
+  ];
+  const { output } = await client.responses.stream(asked({ input, tools, max_output_tokens: 80 })).finalResponse();
+  const calls = output.filter((item) => item.type === "function_call");
+  assert.deepEqual(calls.map((call) => JSON.parse(call.arguments)), [{ city: "Paris" }, { city: "Berlin" }]);
+  const results = calls.map(({ call_id }) => ({ type: "function_call_output", call_id, output: "snow" }));
+  const then = await client.responses.create(asked({ input: [...input, ...output, ...results], max_output_tokens: 16 }));
+  assert.ok(then.output_text);
+});
+
+test("a structured answer", async () => {
+  const format = { type: "json_schema", name: "capital", schema: shared.CAPITAL, strict: true };
+  const parsed = await client.responses.parse(asked({ text: { format }, max_output_tokens: 40 }));
+  assert.deepEqual(parsed.output_parsed, FRANCE);
+});
+
+test("a picture for a model of words is refused", async () => {
+  const image = { type: "input_image", image_url: `data:image/png;base64,${shared.PICTURE}` };
+  await shared.refused(client.responses.create(asked({ input: [{ role: "user", content: [image] }] })), 400, /image/);
+});
+
+test("errors", async () => {
+  await shared.refused(client.responses.create(asked({ model: "nobody" })), 404, /nobody/);
+  await shared.refused(client.responses.create(asked({ input: [{ role: "user", content: 7 }] })), 400, /./);
+  const long = await client.responses.create(asked({ input: shared.TOO_LONG })).catch((error) => error);
+  assert.deepEqual([long.status, long.code], [400, "context_length_exceeded"]);
+  await shared.refused(stranger.responses.create(asked()), 401, /key/);
+});
