@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from moltbot_edge.core.catalog import Deployment, Route
 from moltbot_edge.core.dialect import ReplyReader
@@ -34,13 +35,22 @@ class ExchangeLimits(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a caller wants, and how it is to be had. *marks* are of `core.prefixes`, of the request's body."""
+    """What a caller wants, and how it is to be had. *marks* are of `core.prefixes`, of the request's body.
+
+    *instead* says of what model it is asked in the place, and why: that is the reason for the reply's header then.
+    """
 
     request: Request
     route: Route
     plan: Plan
     marks: Sequence[int]
     lesson: Lesson | None
+    instead: bytes = b""
+
+    def planned(self, plan: Plan) -> Asked:
+        if self.instead:
+            plan = replace(plan, reason=self.instead)
+        return replace(self, plan=plan)
 
 
 class Contender(Protocol):

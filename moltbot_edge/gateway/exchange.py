@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from moltbot_edge.core import prefixes
 from moltbot_edge.core.catalog import Route
 from moltbot_edge.core.errors import GatewayError, Overloaded
@@ -72,18 +70,13 @@ class Exchange:
             route = self._dialects.able(route, request)
             self._experience.heard(request, route, began)
             marks = prefixes.marks(request.body)
+            names = request.head.fallbacks or route.fallbacks
             if route.context_fallbacks and self._too_narrow(route, request):
                 await self._instead(route, route.context_fallbacks, "too-long", request, marks, output, began)
-                return
-            try:
-                patient = not (route.fallbacks or request.head.fallbacks)
-                await self._ask(route, b"", request, marks, output, began, patient=patient)
-            except GatewayError as error:
-                names = () if output.answering else instead(route, request.head.fallbacks, error)
-                if not names:
-                    raise
-                why = "too-long" if says_too_long(error) else "failed"
-                await self._instead(route, names, why, request, marks, output, began)
+            elif names and self._planner.rests(route):
+                await self._spared(route, names, request, marks, output, began)
+            else:
+                await self._first(route, request, marks, output, began)
         except GatewayError as error:
             output.fail(error)
         finally:
@@ -92,6 +85,35 @@ class Exchange:
             metrics = self._metrics
             metrics.requests.cell(request.dialect.name, alias, str(output.status or 499)).add()
             metrics.request_seconds.cell(alias).observe(self._now() - began)
+
+    async def _first(self, route: Route, request: Request, marks: Sequence[int], output: Output, began: float) -> None:
+        """Ask for *route*, and then for what there is instead."""
+        wanted = request.head.fallbacks
+        try:
+            await self._ask(route, b"", request, marks, output, began, patient=not (wanted or route.fallbacks))
+        except GatewayError as error:
+            names = () if output.answering else instead(route, wanted, error)
+            if not names:
+                raise
+            why = "too-long" if says_too_long(error) else "failed"
+            await self._instead(route, names, why, request, marks, output, began)
+
+    async def _spared(
+        self,
+        route: Route,
+        names: Sequence[str],
+        request: Request,
+        marks: Sequence[int],
+        output: Output,
+        began: float,
+    ) -> None:
+        """Nobody of *route* can be asked now, which would cost the caller a time limit: so the others come first."""
+        try:
+            await self._instead(route, names, "out", request, marks, output, began)
+        except GatewayError as error:
+            if output.answering or not error.retryable:
+                raise
+            await self._ask(route, b"", request, marks, output, began, patient=True)
 
     async def _ask(
         self,
@@ -104,11 +126,11 @@ class Exchange:
         *,
         patient: bool,
     ) -> None:
+        """*reason*, where *route* stands for another, is the one for the reply's header."""
         plan = self._planner.plan(route, request, marks)
         lesson = None if plan.cohort is None else self._experience.opened(request, route, plan.cohort)
-        if reason:
-            plan = msgspec.structs.replace(plan, reason=reason)
-        await self._rounds.ask(Asked(request, route, plan, marks, lesson), output, began, patient=patient)
+        asked = Asked(request, route, plan, marks, lesson, reason)
+        await self._rounds.ask(asked.planned(plan) if reason else asked, output, began, patient=patient)
 
     async def _instead(
         self,

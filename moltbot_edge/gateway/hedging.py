@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from moltbot_edge.core.catalog import Deployment, Upstream
 from moltbot_edge.core.errors import GatewayError
@@ -79,7 +79,7 @@ class Hedging:
             await asyncio.wait([runners[0].task], timeout=late_s)
             if not runners[0].task.done() and race.winner is None and self._may(asked, other):
                 rest.remove(other)
-                again = msgspec.structs.replace(asked, plan=msgspec.structs.replace(asked.plan, reason=b"hedged"))
+                again = asked.planned(replace(asked.plan, reason=b"hedged"))
                 runners.append(race.enter(self._attempts.ask, None, again, other, output, None))
             await _answered(race, output)
         finally:

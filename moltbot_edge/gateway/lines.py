@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from moltbot_edge.core.catalog import Deployment
+from moltbot_edge.core.errors import Overloaded
 from moltbot_edge.gateway.standings import Standings
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.upstream.chat import Upstreams
@@ -37,9 +38,15 @@ class Lines:
         return min(max(min(waits_s, default=UNKNOWN_S), SOONEST_S), LATEST_S)
 
     async def place(self, deployments: Sequence[Deployment]) -> tuple[Deployment, Place]:
-        """Where none of *deployments* has room: wait for the first that has. Raises `Overloaded`."""
+        """Where none of *deployments* has room: wait for the first that has.
+
+        Raises `Overloaded`, which says when the line will be shorter.
+        """
         try:
             number, place = await self._upstreams.in_line([one.upstream for one in deployments])
+        except Overloaded as error:
+            error.retry_after_s = self.wait_s(deployments)
+            raise
         except asyncio.CancelledError:
             self._metrics.callers_gone.cell("waiting").add()
             raise

@@ -18,6 +18,8 @@ from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.standings import Standings
 from moltbot_edge.metrics.catalogue import Metrics
 
+LEFT_OUT_S = 5.0  # until a policy may see it otherwise
+
 log = logging.getLogger(__name__)
 
 
@@ -62,6 +64,10 @@ class Planner:
     def prompt_tokens(self, model: str, request: Request) -> float:
         """An estimate, as *model* counts."""
         return self._standings.prompt_tokens(model, len(request.body))
+
+    def rests(self, route: Route) -> bool:
+        """Whether all of its deployments are left out after failures, so that asking one would only cost time."""
+        return self._standings.rest(route.deployments, self._now())
 
     def plan(self, route: Route, request: Request, marks: Sequence[int]) -> Plan:
         private = self._guarded.get(route.alias, 0) if self._guarded else 0
@@ -112,7 +118,8 @@ class Planner:
                 order = _after_private(order)
             return Plan(order, b"the policy failed", None, "unordered")
         if not plan.order:
-            raise Overloaded(f"the policy {route.policy!r} leaves no deployment of {route.alias!r} to ask")
+            message = f"the policy {route.policy!r} leaves no deployment of {route.alias!r} to ask"
+            raise Overloaded(message, retry_after_s=LEFT_OUT_S)
         return plan
 
 

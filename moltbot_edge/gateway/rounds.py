@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-import msgspec
+from msgspec.structs import replace
 
 from moltbot_edge.core.catalog import Deployment
-from moltbot_edge.core.errors import GatewayError, Overloaded
+from moltbot_edge.core.errors import GatewayError
 from moltbot_edge.core.fallback import says_too_long
 from moltbot_edge.core.retries import pause_s
 from moltbot_edge.gateway.allowance import Allowance
@@ -27,6 +27,9 @@ from moltbot_edge.upstream.pool import Place
 
 if TYPE_CHECKING:  # imported where the configuration wants it
     from moltbot_edge.gateway.hedging import Hedging
+
+ANOTHER_FAILED: Final = b"the one before failed"
+ANOTHER_HAD_ROOM: Final = b"those before were full"
 
 
 class Rounds:
@@ -52,6 +55,7 @@ class Rounds:
         self.hedging = hedging
         self._planner = planner
         self._attempts = attempts
+        self._lines = attempts.lines
         self._metrics = metrics
         self._patience_s = patience_s
         self._now = now
@@ -62,27 +66,26 @@ class Rounds:
 
         *patient*: nothing else can be asked, so the same are, once all have failed and a moment may change that.
         """
-        hedging, tried = self.hedging, 0
-        patience_s = self._patience_s if patient else 0.0
         self.retries.requests += 1
-        if hedging is not None:
-            hedging.allowance.requests += 1
-        plan, alias, policy = asked.plan, asked.route.alias, asked.route.policy
-        rest = list(plan.order[: asked.route.attempts])
-        why = plan.why
+        if self.hedging is not None:
+            self.hedging.allowance.requests += 1
+        alias, policy = asked.route.alias, asked.route.policy
+        patience_s = self._patience_s if patient else 0.0
+        rest, why, tried = _round(asked), asked.plan.why, 0
         while True:
-            deployment, place = rest.pop(0), None
-            if rest and not self._attempts.lines.room(deployment):
-                deployment, place = await self._with_room(deployment, rest)
-                why = "room"
-            if plan.why is not None and why is not None:
+            place = None
+            if len(rest) > 1 and not self._lines.room(rest[0]):
+                place, why = await self._with_room(rest), "room"
+                asked = _said(asked, ANOTHER_HAD_ROOM)
+            deployment = rest.pop(0)
+            if why is not None:
                 self._metrics.decisions.cell(alias, policy, why).add()
             try:
-                other = hedging.other(deployment, rest) if hedging is not None and rest else None
-                if hedging is None or other is None:
+                other = self.hedging.other(deployment, rest) if self.hedging is not None and rest else None
+                if self.hedging is None or other is None:
                     await self._attempts.ask(asked, deployment, output, place)
                 else:
-                    await hedging.ask(asked, deployment, other, rest, output, place)
+                    await self.hedging.ask(asked, deployment, other, rest, output, place)
                 return
             except GatewayError as error:
                 if output.answering or not (error.retryable or (rest and says_too_long(error))):
@@ -90,34 +93,39 @@ class Rounds:
                 if rest:
                     if not self._may(alias, "elsewhere"):
                         raise
-                    why = "next"
+                    why, asked = "next", _said(asked, ANOTHER_FAILED)
                     continue
                 tried += 1
                 pause = pause_s(error, tried, self._now() - began, patience_s, self._chance())
                 if pause is None or not self._may(alias, "again"):
-                    if isinstance(error, Overloaded) and error.retry_after_s is None:
-                        error.retry_after_s = self._attempts.lines.wait_s(plan.order)
                     raise
             finally:
                 if place is not None:
                     place.give_back()
             await asyncio.sleep(pause)
-            plan = self._planner.plan(asked.route, asked.request, asked.marks)
-            asked = msgspec.structs.replace(asked, plan=plan)
-            rest = list(plan.order[: asked.route.attempts])
-            why = plan.why
+            asked = asked.planned(self._planner.plan(asked.route, asked.request, asked.marks))
+            rest, why = _round(asked), asked.plan.why
 
-    async def _with_room(self, first: Deployment, rest: list[Deployment]) -> tuple[Deployment, Place | None]:
-        """Who takes a request at once, or else the first that will. The others stay in *rest*, *first* before them."""
-        rest.insert(0, first)
-        chosen = next((one for one in rest if self._attempts.lines.room(one)), None)
+    async def _with_room(self, rest: list[Deployment]) -> Place | None:
+        """Put first in *rest* who takes a request at once, or else the first that will. Raises `Overloaded`."""
+        chosen = next((one for one in rest if self._lines.room(one)), None)
         place = None
         if chosen is None:
-            chosen, place = await self._attempts.lines.place(rest)
+            chosen, place = await self._lines.place(rest)
         rest.remove(chosen)
-        return chosen, place
+        rest.insert(0, chosen)
+        return place
 
     def _may(self, alias: str, how: str) -> bool:
         may = self.retries.spend()
         self._metrics.retries.cell(alias, how if may else "over-budget").add()
         return may
+
+
+def _round(asked: Asked) -> list[Deployment]:
+    return list(asked.plan.order[: asked.route.attempts])
+
+
+def _said(asked: Asked, reason: bytes) -> Asked:
+    """With another *reason* in the reply's header than the policy's, which was for its first choice."""
+    return asked.planned(replace(asked.plan, reason=reason))

@@ -40,6 +40,10 @@ class Standings:
     def of(self, name: str) -> Standing:
         return self._standings.get(name, _FRESH)
 
+    def rest(self, deployments: Sequence[Deployment], now: float) -> bool:
+        """Whether none of them can be asked now."""
+        return all(self.of(one.name).cooling_until > now for one in deployments)
+
     def prompt_tokens(self, model: str, body_bytes: int) -> float:
         line = self._tokens.get(model)
         return body_bytes / BYTES_PER_TOKEN if line is None else line.at(body_bytes)

@@ -99,7 +99,8 @@ class Metrics:
         )
         self.fallbacks = counter(
             "moltbot_fallbacks_total",
-            "Requests for a model for which another was asked, by both names and the reason: failed, too-long.",
+            "Requests for a model for which another was asked, by both names and the reason: failed, too-long,"
+            " out (all of its deployments are left out after failures).",
             *("model", "fallback", "reason"),
         )
         self.first_token_predicted_ratio = histogram(

@@ -23,6 +23,8 @@ from moltbot_edge.network.names import Names
 from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import Address, Reply, WireLimits
 
+BUSY_S = 2.0  # after which to come back to a line that is full; who knows how long replies take says it better
+
 
 class Pool:
     """The connections to one address. At most *limits.connections* are busy, and fewer where the upstream says that
@@ -242,7 +244,7 @@ async def in_line(pools: Sequence[Pool]) -> Place:
     queue_s = pools[0].limits.queue_s
     lines = [pool.line for pool in dict.fromkeys(pools) if len(pool.line) < pool.limits.queue]
     if not lines:
-        raise Overloaded(f"{name} is busy and {len(pools[0].line)} requests wait for it")
+        raise Overloaded(f"{name} is busy and {len(pools[0].line)} requests wait for it", retry_after_s=BUSY_S)
     waiter: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
     for line in lines:
         line.append(waiter)
@@ -253,7 +255,7 @@ async def in_line(pools: Sequence[Pool]) -> Place:
         if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             waiter.result().give_back()  # it was given just as we left
         if isinstance(error, TimeoutError):
-            raise Overloaded(f"{name} was busy for {queue_s:g} s") from error
+            raise Overloaded(f"{name} was busy for {queue_s:g} s", retry_after_s=BUSY_S) from error
         raise
     finally:
         for line in lines:

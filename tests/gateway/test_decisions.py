@@ -53,6 +53,25 @@ async def test_one_that_failed_and_then_the_one_that_is_left() -> None:
         assert metrics["moltbot_candidates", "chat"] == 1
 
 
+async def test_the_reason_is_of_the_one_that_answers() -> None:
+    async with upstream(raw()) as bad, upstream(says()) as good:
+        async with serving(config(bad, good, policy="priority")) as gateway:
+            answer = await gateway.ask()
+        assert answer.header("x-moltbot-deployment") == f"chat@127.0.0.1:{good.port}"
+        assert answer.header("x-moltbot-reason") == "the one before failed"
+    async with (
+        upstream(hangs(), says()) as full,
+        upstream(says()) as free,
+        serving(config(full, free, policy="priority", connections=1)) as gateway,
+        gateway.caller() as client,
+    ):
+        await client.send(request())
+        await full.was_asked()
+        answer = await gateway.ask()
+        assert answer.header("x-moltbot-deployment") == f"chat@127.0.0.1:{free.port}"
+        assert answer.header("x-moltbot-reason") == "those before were full"
+
+
 def _was_asked(one: Upstream, other: Upstream, times: int) -> bool:
     return len(one.asked) + len(other.asked) >= times
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from harness import Gateway, serving
 from raw_caller import Answer
-from scripted_upstream import Script, answers, delta, raw, says, upstream
+from scripted_upstream import Script, answers, delta, raw, refusing, says, upstream
 
 from moltbot_edge.config.schema import Config, Key, Model, Router
 
@@ -77,6 +77,36 @@ async def test_a_caller_says_what_to_ask_for(failure: Script, spelling: str) -> 
 async def test_what_stands_for_a_model_may_fail_as_well() -> None:
     async with two(answers(500, "{}"), Router(fallbacks={"small": ["large", "cloud/x"]})) as gateway, upstream(raw()):
         assert text(await gateway.ask(ask(fallbacks=["small", "large"]))) == "large"
+
+
+async def test_a_machine_that_is_out_costs_no_caller_of_a_model_with_fallbacks_anything() -> None:
+    async with upstream(says("large"), answers(500, "{}")) as large:
+        with refusing() as closed:
+            models = [Model(name="small", endpoint=closed), Model(name="large", endpoint=large.url)]
+            router = Router(fallbacks={"small": ["large"]}, probe_s=600)
+            async with serving(Config(model_registry=models, router=router)) as gateway:
+                assert why(await gateway.ask(ask())) == ("large", "small: failed")
+                large.play(says("large"), says("large"), answers(500, "{}"))
+                answer = await gateway.ask(ask())
+                assert why(answer) == ("large", "small: out")
+                assert text(await gateway.ask(ask(fallbacks=["large"]))) == "large"
+                dead = "moltbot_attempts_total", "small", "upstream_unreachable"
+                assert (await gateway.metrics())[dead] == 1
+                assert (await gateway.ask(ask())).status == 502
+                counted = await gateway.metrics()
+                assert counted[dead] > 1, "asked after all, where nobody else answers"
+                assert counted["moltbot_fallbacks_total", "small", "large", "out"] == 3
+
+
+async def test_a_machine_that_is_back_is_asked_before_its_fallbacks() -> None:
+    async with upstream(raw(), says("small")) as small, upstream(says("large")) as large:
+        models = [Model(name="small", endpoint=small.url), Model(name="large", endpoint=large.url)]
+        router = Router(fallbacks={"small": ["large"]}, probe_s=0.1)
+        async with serving(Config(model_registry=models, router=router)) as gateway:
+            assert text(await gateway.ask(ask())) == "large"
+            up = "moltbot_probes_total", small.url.removeprefix("http://"), "up"
+            await gateway.until(lambda metrics: metrics.get(up, 0) >= 1)
+            assert text(await gateway.ask(ask())) == "small"
 
 
 async def test_a_prompt_too_long_for_a_model_goes_to_a_wider_one_when_the_upstream_says_so() -> None:

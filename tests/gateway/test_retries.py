@@ -106,6 +106,22 @@ async def test_a_line_of_ours_that_is_full_is_no_failure_of_the_machine() -> Non
         assert (state["out"], state["failed"], state["success"]) == (None, 0, 1.0)
 
 
+async def test_who_waited_for_several_is_told_when_to_come_back_as_well() -> None:
+    async with (
+        upstream(hangs()) as one,
+        upstream(hangs()) as other,
+        serving(config(one, other, connections=1, queue=1, queue_s=0.05)) as gateway,
+        gateway.caller() as first,
+        gateway.caller() as second,
+    ):
+        await first.send(request())
+        await one.was_asked()
+        await second.send(request())
+        await other.was_asked()
+        answer = await gateway.ask()
+        assert (answer.status, answer.header("retry-after")) == (503, "2")
+
+
 async def test_the_time_to_come_back_is_what_the_line_will_take() -> None:
     async with (
         upstream(slowly(0.4), slowly(0.4), hangs()) as box,
