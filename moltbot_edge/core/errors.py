@@ -41,6 +41,7 @@ Status and kind are class attributes, so a test can walk the tree and ask every 
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 
@@ -260,13 +261,16 @@ SEES_NOTHING = (
     b"audio input is not supported",
     b"missing data required for image input",
 )
+# As Ollama says it of a model for embeddings that is to chat, and of one that chats, vLLM, and OpenAI.
+UNABLE = re.compile(rb"does not support (?:chat|generate|embed)|not a chat model", re.IGNORECASE)
 
 
 class UpstreamRefused(UpstreamError):
     """The upstream answered with an error of its own; *answered* is its status, *body* its bytes as sent.
 
     *too_long*: it says that the prompt is longer than its model's context; *sees_nothing*: that its model has no eyes
-    or ears for what is in the request.
+    or ears for what is in the request; *unable*: that its model is for something else altogether. Of one name, such as
+    ``auto``, another deployment's may be the right one.
     """
 
     code = "upstream_refused"
@@ -275,7 +279,8 @@ class UpstreamRefused(UpstreamError):
         self, message: str, *, answered: int, body: bytes, content_type: bytes, retry_after_s: float | None = None
     ) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
-        self.retryable = answered not in AT_FAULT_IS_THE_CALLER
+        self.unable = answered in TOO_LONG_FOR_IT and UNABLE.search(body) is not None
+        self.retryable = self.unable or answered not in AT_FAULT_IS_THE_CALLER
         self.answered = answered
         self.too_long = answered in TOO_LONG_FOR_IT and any(sign in body for sign in TOO_LONG)
         self.sees_nothing = answered in TOO_LONG_FOR_IT and any(sign in body for sign in SEES_NOTHING)

@@ -13,6 +13,7 @@ from moltbot_edge.core.errors import (
     InvalidRequest,
     Overloaded,
     Unreachable,
+    UpstreamRefused,
     UpstreamTimeout,
 )
 from moltbot_edge.core.events import Outcome
@@ -94,7 +95,7 @@ class Ledger:
             status=status,
             duration_s=now - attempt.began,
             first_byte_s=attempt.first_byte_s,
-            error=(error.code or error.kind) if error is not None and error.retryable else None,  # else the caller's
+            error=None if error is None or not _at_fault(error) else error.code or error.kind,
             retry_after_s=None if error is None else error.retry_after_s,
             usage=None if reader is None else reader.usage,
             timings=None if reader is None else reader.timings,
@@ -116,6 +117,11 @@ class Ledger:
             cells.input.add(usage.input_tokens)
             cells.output.add(usage.output_tokens)
             cells.cached.add(usage.cached_tokens)
+
+
+def _at_fault(error: GatewayError) -> bool:
+    """The deployment: not where the request is, nor where a model is asked for what it is not for."""
+    return error.retryable and not (isinstance(error, UpstreamRefused) and error.unable)
 
 
 class _Cells(msgspec.Struct, frozen=True):

@@ -9,9 +9,10 @@ import pytest
 from harness import config, serving
 from living import until
 from raw_caller import QUESTION, request
-from scripted_upstream import DONE, Upstream, answers, delta, hangs, raw, says, streams, upstream
+from scripted_upstream import DONE, Script, Upstream, answers, delta, hangs, raw, says, streams, upstream
 
 from moltbot_edge.api import Candidate, RouteQuery
+from moltbot_edge.config.schema import Config, Model, Router
 from moltbot_edge.core import scoreboard
 from moltbot_edge.kernel.registry import Plugin
 
@@ -70,6 +71,30 @@ async def test_the_reason_is_of_the_one_that_answers() -> None:
         answer = await gateway.ask()
         assert answer.header("x-moltbot-deployment") == f"chat@127.0.0.1:{free.port}"
         assert answer.header("x-moltbot-reason") == "those before were full"
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        answers(400, r'{"error":{"message":"\"nomic-embed-text\" does not support chat","type":"api_error"}}'),
+        answers(400, '{"object":"error","message":"The model does not support Chat Completions API","code":400}'),
+    ],
+    ids=["ollama", "vllm"],
+)
+@pytest.mark.parametrize("policy", ["fastest", "round-robin", "complexity"])
+async def test_a_model_that_does_not_chat_is_passed_over_and_is_not_broken(policy: str, refusal: Script) -> None:
+    async with upstream(refusal) as embeds, upstream(says("chats")) as chats:
+        models = [Model(name="embeds", endpoint=embeds.url), Model(name="chats", endpoint=chats.url)]
+        async with serving(Config(model_registry=models, router=Router(policy=policy))) as gateway:
+            for _ in range(12):
+                answer = await gateway.ask(QUESTION | {"model": "auto"})
+                assert answer.header("x-moltbot-deployment") == "chats"
+            embedding = (await gateway.get("/admin/router")).json["aliases"][0]["deployments"][0]
+            assert (embedding["out"], embedding["success"]) == (None, 1.0)
+            answer = await gateway.ask(QUESTION | {"model": "embeds"})
+            assert (answer.status, "does not support" in answer.body.decode()) == (400, True)
+        if policy == "fastest":
+            assert len(embeds.asked) <= 2
 
 
 def _was_asked(one: Upstream, other: Upstream, times: int) -> bool:
