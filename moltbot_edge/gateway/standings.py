@@ -15,6 +15,7 @@ from moltbot_edge.core.speed import Sent
 
 BYTES_PER_TOKEN = 4  # of a JSON body with English text, until replies have told
 MOST_BYTES_PER_TOKEN = 16  # more is a picture in base64, which says nothing of text
+MOST_MODELS = 1_000  # whose tokens are counted: behind a pattern, a name may be a caller's invention
 _FRESH = Standing()
 _NOBODY_SAID = Line()
 
@@ -145,7 +146,10 @@ class Standings:
 
     def _count(self, model: str, body_bytes: int, tokens: int) -> None:
         if tokens and body_bytes <= tokens * MOST_BYTES_PER_TOKEN:
-            self._tokens[model] = self._tokens.get(model, _NOBODY_SAID).plus(body_bytes, tokens)
+            known = self._tokens.get(model)
+            if known is None and len(self._tokens) >= MOST_MODELS:
+                del self._tokens[next(iter(self._tokens))]
+            self._tokens[model] = (known or _NOBODY_SAID).plus(body_bytes, tokens)
 
     def _cacheable(self, name: str, body_bytes: int, tokens: float, marks: Sequence[int]) -> float:
         prefixes = self._prefixes.get(name)

@@ -6,7 +6,7 @@ import pytest
 
 from moltbot_edge.api import Deployment, Outcome, Upstream, Usage
 from moltbot_edge.core import prefixes
-from moltbot_edge.gateway.standings import BYTES_PER_TOKEN, Standings
+from moltbot_edge.gateway.standings import BYTES_PER_TOKEN, MOST_MODELS, Standings
 
 
 def deployment(name: str, model: str = "qwen3:4b") -> Deployment:
@@ -29,6 +29,15 @@ def test_a_prompts_tokens_are_guessed_until_a_reply_has_counted_them() -> None:
     answer(standings, BOX, b"x" * 4000, Usage(800, 10))
     assert standings.prompt_tokens("qwen3:4b", 4000) == pytest.approx(800, rel=0.05)
     assert standings.prompt_tokens("qwen3:4b", 400) == pytest.approx(80, rel=0.2)
+
+
+def test_names_that_callers_make_up_are_not_counted_for_ever() -> None:
+    standings = Standings()
+    for number in range(MOST_MODELS + 2):
+        invented = deployment("box", f"invented-{number}")
+        answer(standings, invented, b"x" * 4000, Usage(800, 10), now=10.0 * number)
+    counted = [standings.prompt_tokens(f"invented-{number}", 4000) != 1000 for number in range(MOST_MODELS + 2)]
+    assert counted == [False, False] + [True] * MOST_MODELS
 
 
 def test_what_one_machine_counted_holds_for_the_same_model_elsewhere_and_for_no_other_model() -> None:
