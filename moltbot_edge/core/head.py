@@ -118,7 +118,11 @@ def with_wishes(head: Head, headers: Mapping[bytes, bytes]) -> Head:
     said = headers.get(b"x-moltbot-fallbacks")
     if said is None:
         return head
-    names = [name for one in said.decode("latin-1").split(",") if (name := one.strip())]
+    try:
+        text = said.decode()
+    except UnicodeDecodeError:  # as HTTP once had it
+        text = said.decode("latin-1")
+    names = [name for one in text.split(",") if (name := one.strip())]
     if len(names) > MOST_FALLBACKS:
         raise InvalidRequest(f"the header `x-moltbot-fallbacks` names more than {MOST_FALLBACKS} models")
     return msgspec.structs.replace(head, fallbacks=tuple(dict.fromkeys(_checked(one) for one in names)))

@@ -157,6 +157,13 @@ async def test_a_name_that_there_is_not_is_told_before_it_is_needed() -> None:
         assert (answer.status, answer.error["code"]) == (404, "model_not_found")
 
 
+async def test_a_name_in_a_header_may_be_of_any_alphabet() -> None:
+    async with upstream(answers(500, "{}")) as one, upstream(says("größer")) as other:
+        models = [Model(name="small", endpoint=one.url), Model(name="größer", endpoint=other.url)]
+        async with serving(Config(model_registry=models)) as gateway:
+            assert text(await gateway.ask(ask(), "x-moltbot-fallbacks: größer")) == "größer"
+
+
 async def test_a_key_falls_back_on_its_own_models_only() -> None:
     keys = [Key(name="guest", hash=f"sha256:{hashlib.sha256(b'guest').hexdigest()}", models=["small"])]
     async with two(answers(500, "{}"), keys=keys, secret="guest") as gateway:
