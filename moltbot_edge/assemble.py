@@ -35,7 +35,6 @@ from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.keeping import Keeping
 from moltbot_edge.gateway.plan import Planner
 from moltbot_edge.gateway.rounds import Rounds
-from moltbot_edge.gateway.standings import Standings
 from moltbot_edge.gateway.state import state
 from moltbot_edge.gateway.watch import Watch
 from moltbot_edge.kernel.registry import Registry
@@ -202,7 +201,7 @@ def assemble(
         new_id=lambda: secrets.token_hex(12),
         rendering=rendering,
     )
-    rounds = _rounds(config.router, planner, attempts, standings, metrics)
+    rounds = _rounds(config.router, planner, attempts, metrics)
     exchange = Exchange(
         directory,
         dialects,
@@ -277,13 +276,13 @@ def _guarded(catalog: Catalog) -> Mapping[str, int]:
     return guarded(catalog.routes)
 
 
-def _rounds(router: Router, planner: Planner, attempts: Attempts, standings: Standings, metrics: Metrics) -> Rounds:
+def _rounds(router: Router, planner: Planner, attempts: Attempts, metrics: Metrics) -> Rounds:
     hedging = None
     if router.hedge is not None:
         from moltbot_edge.gateway.hedging import Hedging
 
         extra = Allowance(Terms(router.hedge.share, 0.0, HEDGES_SAVED), time.monotonic)
-        hedging = Hedging(router.hedge.after_s, extra, attempts, standings, metrics, time.monotonic)
+        hedging = Hedging(router.hedge.after_s, extra, attempts, planner, metrics, time.monotonic)
     return Rounds(
         planner,
         attempts,

@@ -21,7 +21,7 @@ from moltbot_edge.gateway.allowance import Allowance
 from moltbot_edge.gateway.asked import Asked
 from moltbot_edge.gateway.attempt import Attempts
 from moltbot_edge.gateway.output import Output
-from moltbot_edge.gateway.standings import Standings
+from moltbot_edge.gateway.plan import Planner
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.network.lan import THIS_BOARD, machine
 from moltbot_edge.upstream.pool import Place
@@ -35,14 +35,14 @@ class Hedging:
         after_s: float,
         allowance: Allowance,
         attempts: Attempts,
-        standings: Standings,
+        planner: Planner,
         metrics: Metrics,
         now: Callable[[], float],
     ) -> None:
         self.allowance = allowance
         self._after_s = after_s
         self._attempts = attempts
-        self._standings = standings
+        self._planner = planner
         self._metrics = metrics
         self._now = now
         self._ratios: dict[tuple[str, bool], deque[float]] = {}  # measured over predicted, by deployment and streamed
@@ -108,8 +108,7 @@ class Hedging:
         self, asked: Asked, first: Deployment, other: Deployment, now: float
     ) -> tuple[Expected | None, float]:
         """Of *first*, and when the other is to be asked."""
-        body = asked.request.body
-        one, another = self._standings.candidates((first, other), len(body), asked.marks)
+        one, another = self._planner.candidates((first, other), asked.request, asked.marks)
         query = RouteQuery(asked.route.alias, now=now)
         streamed = asked.request.head.stream
         expected = _expected(one, query, streamed)

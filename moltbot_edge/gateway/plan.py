@@ -69,15 +69,19 @@ class Planner:
         """Whether all of its deployments are left out after failures, so that asking one would only cost time."""
         return self._standings.rest(route.deployments, self._now())
 
+    def candidates(
+        self, deployments: Sequence[Deployment], request: Request, marks: Sequence[int]
+    ) -> Sequence[Candidate]:
+        candidates = self._standings.candidates(deployments, len(request.body), marks)
+        return candidates if self._foresee is None else _foreseen(candidates, request, self._foresee)
+
     def plan(self, route: Route, request: Request, marks: Sequence[int]) -> Plan:
         private = self._guarded.get(route.alias, 0) if self._guarded else 0
         if len(route.deployments) == 1 and not private:
             return Plan(route.deployments)
         turn = self._turns[route.alias]
         self._turns[route.alias] = turn + 1
-        candidates = self._standings.candidates(route.deployments, len(request.body), marks)
-        if self._foresee is not None:
-            candidates = _foreseen(candidates, request, self._foresee)
+        candidates = self.candidates(route.deployments, request, marks)
         query = RouteQuery(
             route.alias,
             int(candidates[0].prompt_tokens or 0),
@@ -101,6 +105,8 @@ class Planner:
             said = self._policies[route.alias](ready, query)
             choice = said if isinstance(said, Choice) else Choice(said)
             order = [candidate.deployment for candidate in choice.order]
+            if len(order) > len(ready):
+                raise ValueError(f"{len(ready)} candidates made an order of {len(order)}")
             if order and len(ready) < len(candidates):
                 order += routing.last_resorts(candidates, order, query)
             if private:
@@ -113,7 +119,7 @@ class Planner:
             )
         except Exception:  # a plug-in's fault must not cost an answer: its log says so, and the order stays as it was
             log.exception("the policy %r failed for %r", route.policy, route.alias)
-            order = [candidate.deployment for candidate in ready]
+            order = [candidate.deployment for candidate in routing.eligible(candidates, query)]
             if private:
                 order = _after_private(order)
             return Plan(order, b"the policy failed", None, "unordered")

@@ -79,3 +79,9 @@ def test_an_engine_of_which_nobody_knows_what_it_holds_is_judged_by_what_was_lea
     routed.first(ask(b'{"model": "chat", "input": "text"}'))
     assert routed.asked == [("here", ())]
     assert routed.seen["here"].cached_tokens == learned.cached_tokens
+
+
+def test_who_waits_for_an_engine_that_loads_asks_nobody_else_before_its_time() -> None:
+    routed = Routed(Foresight(30.0, 0))
+    here, _ = routed.planner.candidates((HERE, BOX), ask(), ())
+    assert here.ready_s == 30.0

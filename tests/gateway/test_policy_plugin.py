@@ -75,6 +75,35 @@ async def test_it_may_leave_some_out_or_all() -> None:
             assert "'mine'" in answer.error["message"]
 
 
+def emptied(candidates: Any, query: RouteQuery) -> Any:
+    candidates.clear()
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        lambda found, query: None,
+        lambda found, query: [1, 2],
+        lambda found, query: [one.deployment for one in found],
+        lambda found, query: [found[0]] * 50,
+        lambda found, query: Choice(found, reason=7),
+        emptied,
+    ],
+    ids=["nothing", "numbers", "deployments", "one-and-the-same", "no-reason", "emptied"],
+)
+async def test_its_nonsense_costs_no_answer(nonsense: Any) -> None:
+    async with (
+        upstream(raw()) as one,
+        upstream(says("two")) as two,
+        serving(config(one, two, policy="mine"), plugins=plugged(nonsense)) as gateway,
+    ):
+        answer = await gateway.ask()
+        assert b"two" in answer.body
+        assert [record.getMessage() for record in gateway.errors] == ["the policy 'mine' failed for 'chat'"]
+        gateway.errors.clear()
+
+
 async def test_with_one_deployment_it_is_not_asked() -> None:
     async with (
         upstream(says()) as one,
