@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,7 +34,8 @@ def catalog_of(config: Config, found: Mapping[str, Path], stores: Sequence[Path]
             deployments[name] = [_deployment(Model(name=name, file=str(file)), stores, 0)]
 
     routes = {
-        name: _route(config, name, _told_apart(several), config.router.policy) for name, several in deployments.items()
+        name: _route(config, name, _told_apart(several, deployments), config.router.policy)
+        for name, several in deployments.items()
     }
     for name, alias in config.aliases.items():
         wanted = alias if isinstance(alias, Alias) else Alias(models=[alias])
@@ -154,14 +156,18 @@ def _engine(model: Model, stores: Sequence[Path], before: int) -> Upstream:
     )
 
 
-def _told_apart(several: Sequence[Deployment]) -> tuple[Deployment, ...]:
-    """Deployments of one alias named by where they are: ``chat@box:11434``, and ``chat@box:11434#2``."""
+def _told_apart(several: Sequence[Deployment], taken: Collection[str]) -> tuple[Deployment, ...]:
+    """Deployments of one alias named by where they are: ``chat@box:11434``, and ``chat@box:11434#2``.
+
+    Never as in *taken*: what is kept of a deployment, such as its credentials, is kept by its name.
+    """
     if len(several) == 1:
         return tuple(several)
     told: dict[str, Deployment] = {}
     for one in several:
-        name = f"{one.name}@{one.upstream.name}"
-        copies = sum(1 for known in told if known == name or known.startswith(f"{name}#"))
-        name = name if copies == 0 else f"{name}#{copies + 1}"
+        name = place = f"{one.name}@{one.upstream.name}"
+        copies = itertools.count(2)
+        while name in told or name in taken:
+            name = f"{place}#{next(copies)}"
         told[name] = msgspec.structs.replace(one, name=name, registry_name=one.name)
     return tuple(told.values())

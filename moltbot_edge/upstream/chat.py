@@ -52,7 +52,7 @@ class Upstreams:
         self._names = names
         self._certificates = certificates
         self._pools: dict[tuple[str, str, str | None], Pool] = {}
-        self._heads: dict[tuple[str, str], bytes] = {}
+        self._heads: dict[tuple[str, str, str], bytes] = {}  # the address's path may be found out later
         self._needed: dict[str, Mapping[str, str]] = {}  # by deployment, where its dialect needs any
 
     def request(
@@ -74,7 +74,9 @@ class Upstreams:
         if pool is None or (engine_at is not None and pool.address != engine_at):
             pool = self._fresh_pool(upstream, engine_at)
         size = sum(map(len, body))
-        fixed = self._heads.get((deployment.name, path)) or self._fresh_head(deployment, pool.address, path)
+        fixed = self._heads.get((deployment.name, upstream.base_path, path)) or self._fresh_head(
+            deployment, pool.address, path
+        )
         if self._needed and deployment.name in self._needed:
             for name, value in self._needed[deployment.name].items():
                 line = name.encode()
@@ -140,7 +142,7 @@ class Upstreams:
     def _fresh_head(self, deployment: Deployment, at: Address, path: str) -> bytes:
         upstream = deployment.upstream
         head = self._head("POST", f"{upstream.base_path}{path}", upstream, at, "Content-Type: application/json")
-        self._heads[deployment.name, path] = head
+        self._heads[deployment.name, upstream.base_path, path] = head
         if needed := self._needs(upstream):
             self._needed[deployment.name] = needed
         return head

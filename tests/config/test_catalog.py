@@ -148,3 +148,12 @@ def test_a_route_knows_what_to_ask_for_when_it_fails() -> None:
     catalog = catalog_of(config, {}, [])
     assert catalog.route("small").fallbacks == catalog.route("small").context_fallbacks == ("large",)
     assert catalog.route("large").fallbacks == ()
+
+
+def test_no_two_deployments_have_one_name_whatever_others_are_called() -> None:
+    models = [Model(name="chat", endpoint=BOX, api_key=key) for key in ("one", "two")]
+    first = catalog_of(Config(model_registry=models), {}, []).routes["chat"].deployments[0].name
+    models.append(Model(name=first, endpoint=OTHER, api_key="three"))
+    catalog = catalog_of(Config(model_registry=models), {}, [])
+    deployments = [one for alias in ("chat", first) for one in catalog.routes[alias].deployments]
+    assert len({one.name for one in deployments}) == 3

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 from harness import config, serving
+from msgspec.structs import replace
 from raw_caller import QUESTION
 from scripted_upstream import answers, hangs, says, upstream
 from wire_limits import LIMITS
@@ -259,3 +260,11 @@ async def test_without_any_certificates_the_error_says_so(tmp_path: Path) -> Non
     async with serving(config("https://127.0.0.1:1"), environment={"SSL_CERT_DIR": str(tmp_path / "none")}) as gateway:
         message = (await gateway.ask()).error["message"]
     assert f"cannot be reached: {tmp_path}/none (SSL_CERT_DIR) cannot be read: No such file" in message
+
+
+async def test_an_address_that_was_found_out_since_is_asked_at_its_own_path() -> None:
+    with upstreams() as asked:
+        before = Where("box:80", "http", "box", 80, "/api")
+        for where, path in ((before, b"/api/chat"), (replace(before, base_path="/v1"), b"/v1/chat")):
+            _, (sent,) = asked.request(Deployment("chat", where, "m"), None, "/chat/completions", b"", [b"{}"])
+            assert bytes(sent).startswith(b"POST %b/completions " % path)
