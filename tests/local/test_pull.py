@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ssl
 from collections.abc import Iterable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from model_hub import REPOSITORY, Hub, hub, model_of
 
 from moltbot_edge.local.hub import AtUrl, InRepository, PullError, source
@@ -255,6 +257,30 @@ async def test_a_file_that_is_being_pulled_is_not_pulled_twice_at_once(tmp_path:
 async def test_a_redirect_that_leads_nowhere_new_ends(tmp_path: Path) -> None:
     with hub(files={"m.gguf": SMALL}, leads_on=True) as there:
         assert "5 redirects" in failure(await pulled(tmp_path, there))
+
+
+async def test_a_redirect_from_https_to_http_is_not_followed(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    trusted = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(trusted)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with hub(files={"m.gguf": SMALL}) as there:
+
+        async def leads_to_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(
+                f"HTTP/1.1 302 Found\r\nLocation: {there.cdn}/files/m.gguf\r\nContent-Length: 0\r\n\r\n".encode()
+            )
+            await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_server(leads_to_http, "127.0.0.1", 0, ssl=context) as server:
+            port = server.sockets[0].getsockname()[1]
+            url = f"https://127.0.0.1:{port}/m.gguf"
+            events = await pulled(tmp_path / "store", there, url, environment={"SSL_CERT_FILE": str(trusted)})
+        assert failure(events) == "127.0.0.1 leads from https to http, which is not followed"
+        assert there.gets() == []
 
 
 def test_a_model_is_named_as_people_copy_it() -> None:
