@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clients import eyes
 from clients.target import CONTEXT_TOKENS, DIALECTS, KEY, Target
 
 HERE = Path(__file__).parent
@@ -57,19 +58,24 @@ def gateway(folder: Path, config: dict[str, Any]) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def with_engines(llama_server: Path, chat_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One file as two models: one that chats and calls tools, and one whose hidden states are its embeddings."""
+    """One file as three models: one calls tools, the hidden states of one are its embeddings, and one has eyes."""
+    folder = tmp_path_factory.mktemp("engines")
+    seeing = folder / "seeing.gguf"
+    seeing.symlink_to(chat_model)
+    eyes.write(folder / "mmproj-seeing.gguf")
 
-    def model(name: str, *flags: str) -> dict[str, Any]:
-        return {"name": name, "file": str(chat_model), "engine_args": [*GENTLE, *flags], "pin": True}
+    def model(name: str, *flags: str, file: Path = chat_model) -> dict[str, Any]:
+        return {"name": name, "file": str(file), "engine_args": [*GENTLE, *flags], "pin": True}
 
     config = {
         "model_registry": [
             model("chat", "--jinja", "--chat-template-file", str(TOOLS)) | {"context_tokens": CONTEXT_TOKENS},
             model("embed", "--embeddings", "--pooling", "mean") | {"context_tokens": 512},
+            model("see", file=seeing) | {"context_tokens": 512},
         ],
         "engines": {"command": str(llama_server)},
     }
-    with gateway(tmp_path_factory.mktemp("engines"), config) as url:
+    with gateway(folder, config) as url:
         yield url
 
 
@@ -79,7 +85,7 @@ def with_upstreams(with_engines: str, tmp_path_factory: pytest.TempPathFactory) 
     config = {
         "model_registry": [
             {"name": f"{name}-by-{type_}", "model": name, "endpoint": with_engines, "type": type_, "api_key": KEY}
-            for name in ("chat", "embed")
+            for name in ("chat", "embed", "see")
             for type_ in DIALECTS
         ],
     }
@@ -90,6 +96,6 @@ def with_upstreams(with_engines: str, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="session", params=["engine", *DIALECTS])
 def target(request: pytest.FixtureRequest) -> Target:
     if request.param == "engine":
-        return Target(request.param, request.getfixturevalue("with_engines"), "chat", "embed")
+        return Target(request.param, request.getfixturevalue("with_engines"), "chat", "embed", "see")
     url = request.getfixturevalue("with_upstreams")
-    return Target(request.param, url, f"chat-by-{request.param}", f"embed-by-{request.param}")
+    return Target(request.param, url, *(f"{name}-by-{request.param}" for name in ("chat", "embed", "see")))

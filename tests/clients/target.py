@@ -23,8 +23,9 @@ CAPITAL = {
     "required": ["country", "capital"],
     "additionalProperties": False,
 }
-# One red pixel.
-PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+# A red square, of 8 pixels a side.
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEUlEQVR42mP4z8CAFTEMLQkAKP8/wc53yE8AAAAASUVORK5CYII="
+WHAT = "What is this?"
 
 
 class Capital(BaseModel):
@@ -39,6 +40,7 @@ class Target(msgspec.Struct, frozen=True):
     url: str
     chat: str
     embed: str
+    see: str
 
     @property
     def names(self) -> tuple[str, str]:

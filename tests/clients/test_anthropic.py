@@ -7,7 +7,20 @@ from typing import Any
 
 import pytest
 from anthropic import Anthropic, AuthenticationError, BadRequestError, NotFoundError
-from clients.target import KEY, PICTURE, QUESTION, SYSTEM, TIMEOUT_S, TOO_LONG, WEATHER, WRONG_KEY, Capital, Target
+from clients import eyes
+from clients.target import (
+    KEY,
+    PICTURE,
+    QUESTION,
+    SYSTEM,
+    TIMEOUT_S,
+    TOO_LONG,
+    WEATHER,
+    WHAT,
+    WRONG_KEY,
+    Capital,
+    Target,
+)
 
 TOOL: Any = {"name": "get_weather", "description": "The weather of a city", "input_schema": WEATHER}
 
@@ -93,21 +106,34 @@ def test_a_structured_answer(client: Anthropic, target: Target) -> None:
     assert isinstance(message.parsed_output, Capital)
 
 
-def test_a_tool_that_is_forced(client: Anthropic, target: Target) -> None:
-    request = asked(target, tools=[TOOL], tool_choice={"type": "tool", "name": "get_weather"}, tokens=60)
+def test_a_tool_that_has_to_be_called(client: Anthropic, target: Target) -> None:
+    """Worked examples here too: this engine forces no call with a template that it does not know."""
+    told = [*weathers(1, "Rome"), *weathers(2, "Berlin"), weathers(3, "Paris")[0]]
+    request = asked(target, *told, tools=[TOOL], tool_choice={"type": "tool", "name": "get_weather"}, tokens=40)
     if not target.can_force_a_tool:
         with pytest.raises(BadRequestError, match="tool_choice"):
             client.messages.create(**request)
         return
     (call,) = client.messages.create(**request).content
     assert call.type == "tool_use"
-    assert set(call.input) == {"city"}
+    assert call.input == {"city": "Paris"}
 
 
 def test_a_picture_for_a_model_of_words_is_refused(client: Anthropic, target: Target) -> None:
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PICTURE}}
     with pytest.raises(BadRequestError, match="image"):
         client.messages.create(**asked(target, {"role": "user", "content": [image]}))
+
+
+def test_a_picture_is_read(client: Anthropic, target: Target) -> None:
+    words = {"type": "text", "text": WHAT}
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PICTURE}}
+    read = []
+    for parts in ([words], [words, picture]):
+        message = client.messages.create(**asked(target, {"role": "user", "content": parts}) | {"model": target.see})
+        assert message.content
+        read.append(message.usage.input_tokens + (message.usage.cache_read_input_tokens or 0))
+    assert read[1] - read[0] >= eyes.PATCHES
 
 
 def test_tokens_are_counted(client: Anthropic, target: Target) -> None:

@@ -43,6 +43,7 @@ def test_a_client_for_javascript(script: str, place: Path, target: Target) -> No
         "WRONG_KEY": WRONG_KEY,
         "CHAT": target.chat,
         "EMBED": target.embed,
+        "SEE": target.see,
         "EMBEDS": str(int(target.embeds)),
     }
     command = ["node", "--test-reporter=spec", script]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from clients.target import KEY, PICTURE, QUESTION, SYSTEM, TIMEOUT_S, TOO_LONG, WRONG_KEY, Capital, Target
+from clients import eyes
+from clients.target import KEY, PICTURE, QUESTION, SYSTEM, TIMEOUT_S, TOO_LONG, WHAT, WRONG_KEY, Capital, Target
 from langchain_anthropic import ChatAnthropic
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
@@ -132,11 +133,20 @@ def test_a_structured_answer(target: Target, made: Made) -> None:
 @each
 def test_a_picture_for_a_model_of_words_is_refused(target: Target, made: Made) -> None:
     said = [
-        {"type": "text", "text": "What is this?"},
+        {"type": "text", "text": WHAT},
         {"type": "image", "base64": PICTURE, "mime_type": "image/png"},
     ]
     with pytest.raises(Exception, match="image"):
         made(target).invoke([HumanMessage(said)])
+
+
+@each
+def test_a_picture_is_read(target: Target, made: Made) -> None:
+    picture = {"type": "image", "base64": PICTURE, "mime_type": "image/png"}
+    reply = made(target, model=target.see).invoke([HumanMessage([{"type": "text", "text": WHAT}, picture])])
+    assert reply.text
+    assert reply.usage_metadata is not None
+    assert reply.usage_metadata["input_tokens"] > eyes.PATCHES
 
 
 def test_embeddings(target: Target) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import ollama
 import pytest
+from clients import eyes
 from clients.target import (
     CAPITAL,
     KEY,
@@ -17,6 +18,7 @@ from clients.target import (
     TIMEOUT_S,
     TOO_LONG,
     WEATHER,
+    WHAT,
     WRONG_KEY,
     Capital,
     Target,
@@ -104,10 +106,20 @@ def test_a_structured_answer(client: ollama.Client, target: Target) -> None:
 
 
 def test_a_picture_for_a_model_of_words_is_refused(client: ollama.Client, target: Target) -> None:
-    asked: Any = [{"role": "user", "content": "What is this?", "images": [PICTURE]}]
+    asked: Any = [{"role": "user", "content": WHAT, "images": [PICTURE]}]
     with pytest.raises(ollama.ResponseError, match="image") as refused:
         client.chat(target.chat, messages=asked, options=brief())
     assert refused.value.status_code == 400
+
+
+def test_a_picture_is_read(client: ollama.Client, target: Target) -> None:
+    read = []
+    for images in ([], [PICTURE]):
+        said: Any = [{"role": "user", "content": WHAT, "images": images}]
+        reply = client.chat(target.see, messages=said, options=brief())
+        assert reply.message.content
+        read.append(reply.prompt_eval_count or 0)
+    assert read[1] - read[0] >= eyes.PATCHES
 
 
 def test_embeddings(client: ollama.Client, target: Target) -> None:

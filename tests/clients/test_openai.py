@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from clients import eyes
 from clients.target import (
     CAPITAL,
     KEY,
@@ -16,6 +17,7 @@ from clients.target import (
     TIMEOUT_S,
     TOO_LONG,
     WEATHER,
+    WHAT,
     WRONG_KEY,
     Capital,
     Target,
@@ -27,6 +29,7 @@ TOOL: Any = {
     "type": "function",
     "function": {"name": "get_weather", "description": "The weather of a city", "parameters": WEATHER},
 }
+URL = f"data:image/png;base64,{PICTURE}"
 ONE: Any = [("Rome",), ("Berlin",), ("Paris",)]
 TWO: Any = [("Rome", "Oslo"), ("Lima", "Cairo"), ("Paris", "Berlin")]
 
@@ -39,7 +42,8 @@ def client(target: Target) -> Iterator[OpenAI]:
 
 def asked(target: Target, *messages: Any, tokens: int = 24, **more: Any) -> dict[str, Any]:
     said = messages or ({"role": "user", "content": QUESTION},)
-    return {"model": target.chat, "messages": list(said), "temperature": 0, "max_tokens": tokens, **more}
+    asked = {"model": target.chat, "messages": list(said), "temperature": 0, "max_tokens": tokens}
+    return asked | more
 
 
 def test_a_conversation(client: OpenAI, target: Target) -> None:
@@ -101,11 +105,22 @@ def test_a_structured_answer(client: OpenAI, target: Target) -> None:
 
 def test_a_picture_for_a_model_of_words_is_refused(client: OpenAI, target: Target) -> None:
     parts = [
-        {"type": "text", "text": "What is this?"},
-        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}},
+        {"type": "text", "text": WHAT},
+        {"type": "image_url", "image_url": {"url": URL}},
     ]
     with pytest.raises(BadRequestError, match="image"):
         client.chat.completions.create(**asked(target, {"role": "user", "content": parts}))
+
+
+def test_a_picture_is_read(client: OpenAI, target: Target) -> None:
+    words, picture = {"type": "text", "text": WHAT}, {"type": "image_url", "image_url": {"url": URL}}
+    read = []
+    for parts in ([words], [words, picture]):
+        reply = client.chat.completions.create(**asked(target, {"role": "user", "content": parts}, model=target.see))
+        assert reply.choices[0].message.content
+        assert reply.usage is not None
+        read.append(reply.usage.prompt_tokens)
+    assert read[1] - read[0] >= eyes.PATCHES
 
 
 def test_embeddings(client: OpenAI, target: Target) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from clients import eyes
 from clients.target import (
     KEY,
     PICTURE,
@@ -15,6 +16,7 @@ from clients.target import (
     TIMEOUT_S,
     TOO_LONG,
     WEATHER,
+    WHAT,
     WRONG_KEY,
     Capital,
     Target,
@@ -108,6 +110,20 @@ def test_a_picture_for_a_model_of_words_is_refused(client: OpenAI, target: Targe
     image = {"type": "input_image", "image_url": f"data:image/png;base64,{PICTURE}"}
     with pytest.raises(BadRequestError, match="image"):
         client.responses.create(**asked(target, [{"role": "user", "content": [image]}]))
+
+
+def test_a_picture_is_read(client: OpenAI, target: Target) -> None:
+    words = {"type": "input_text", "text": WHAT}
+    picture = {"type": "input_image", "image_url": f"data:image/png;base64,{PICTURE}"}
+    read = []
+    for parts in ([words], [words, picture]):
+        response = client.responses.create(
+            **asked(target, [{"role": "user", "content": parts}], 16) | {"model": target.see}
+        )
+        assert response.output_text
+        assert response.usage is not None
+        read.append(response.usage.input_tokens)
+    assert read[1] - read[0] >= eyes.PATCHES
 
 
 def test_errors(client: OpenAI, target: Target) -> None:

@@ -4,7 +4,7 @@ import test from "node:test";
 import Anthropic from "@anthropic-ai/sdk";
 import * as shared from "./shared.mjs";
 
-const { chat, embed, QUESTION, WEATHER, FRANCE } = shared;
+const { chat, embed, QUESTION, WEATHER, FRANCE, see } = shared;
 const client = new Anthropic({ baseURL: shared.url, apiKey: shared.key, maxRetries: 0, timeout: 120_000 });
 const stranger = new Anthropic({ baseURL: shared.url, apiKey: shared.wrongKey, maxRetries: 0 });
 const tools = [{ name: "get_weather", description: "The weather of a city", input_schema: WEATHER }];
@@ -58,6 +58,17 @@ test("a structured answer", async () => {
   const format = { type: "json_schema", schema: shared.CAPITAL };
   const { content } = await client.messages.create(asked({ output_config: { format }, max_tokens: 40 }));
   assert.deepEqual(JSON.parse(content[0].text), FRANCE);
+});
+
+test("a picture is read", async () => {
+  const words = { type: "text", text: shared.WHAT };
+  const image = { type: "image", source: { type: "base64", media_type: "image/png", data: shared.PICTURE } };
+  const read = [];
+  for (const content of [[words], [words, image]]) {
+    const { usage } = await client.messages.create(asked({ model: see, messages: [{ role: "user", content }] }));
+    read.push(usage.input_tokens + (usage.cache_read_input_tokens ?? 0));
+  }
+  assert.ok(read[1] - read[0] >= shared.PATCHES);
 });
 
 test("a picture for a model of words is refused", async () => {

@@ -4,7 +4,7 @@ import test from "node:test";
 import { Ollama } from "ollama";
 import * as shared from "./shared.mjs";
 
-const { chat, embed, embeds, QUESTION, WEATHER, FRANCE } = shared;
+const { chat, embed, embeds, QUESTION, WEATHER, FRANCE, see } = shared;
 const knowing = (key) => new Ollama({ host: shared.url, headers: { Authorization: `Bearer ${key}` } });
 const client = knowing(shared.key);
 const tools = [{ type: "function", function: { name: "get_weather", description: "The weather of a city", parameters: WEATHER } }];
@@ -56,6 +56,15 @@ test("tools in parallel, streamed, and what follows from them", async () => {
 test("a structured answer", async () => {
   const reply = await client.chat(asked({ format: shared.CAPITAL }, 40));
   assert.deepEqual(JSON.parse(reply.message.content), FRANCE);
+});
+
+test("a picture is read", async () => {
+  const read = [];
+  for (const images of [[], [shared.PICTURE]]) {
+    const messages = [{ role: "user", content: shared.WHAT, images }];
+    read.push((await client.chat(asked({ model: see, messages }))).prompt_eval_count);
+  }
+  assert.ok(read[1] - read[0] >= shared.PATCHES);
 });
 
 test("a picture for a model of words is refused", async () => {

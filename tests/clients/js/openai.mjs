@@ -4,7 +4,7 @@ import test from "node:test";
 import OpenAI from "openai";
 import * as shared from "./shared.mjs";
 
-const { chat, embed, embeds, QUESTION, WEATHER, FRANCE } = shared;
+const { chat, embed, embeds, QUESTION, WEATHER, FRANCE, see } = shared;
 const client = new OpenAI({ baseURL: `${shared.url}/v1`, apiKey: shared.key, maxRetries: 0, timeout: 120_000 });
 const stranger = new OpenAI({ baseURL: `${shared.url}/v1`, apiKey: shared.wrongKey, maxRetries: 0 });
 const tools = [{ type: "function", function: { name: "get_weather", description: "The weather of a city", parameters: WEATHER } }];
@@ -62,6 +62,17 @@ test("a structured answer", async () => {
   const response_format = { type: "json_schema", json_schema: { name: "capital", schema: shared.CAPITAL, strict: true } };
   const parsed = await client.chat.completions.parse(asked({ response_format, max_tokens: 40 }));
   assert.deepEqual(parsed.choices[0].message.parsed, FRANCE);
+});
+
+test("a picture is read", async () => {
+  const words = { type: "text", text: shared.WHAT };
+  const image = { type: "image_url", image_url: { url: `data:image/png;base64,${shared.PICTURE}` } };
+  const read = [];
+  for (const content of [[words], [words, image]]) {
+    const reply = await client.chat.completions.create(asked({ model: see, messages: [{ role: "user", content }] }));
+    read.push(reply.usage.prompt_tokens);
+  }
+  assert.ok(read[1] - read[0] >= shared.PATCHES);
 });
 
 test("a picture for a model of words is refused", async () => {

@@ -4,7 +4,7 @@ import test from "node:test";
 import OpenAI from "openai";
 import * as shared from "./shared.mjs";
 
-const { chat, QUESTION, WEATHER, FRANCE } = shared;
+const { chat, QUESTION, WEATHER, FRANCE, see } = shared;
 const client = new OpenAI({ baseURL: `${shared.url}/v1`, apiKey: shared.key, maxRetries: 0, timeout: 120_000 });
 const stranger = new OpenAI({ baseURL: `${shared.url}/v1`, apiKey: shared.wrongKey, maxRetries: 0 });
 const tools = [
@@ -62,6 +62,17 @@ test("a structured answer", async () => {
   const format = { type: "json_schema", name: "capital", schema: shared.CAPITAL, strict: true };
   const parsed = await client.responses.parse(asked({ text: { format }, max_output_tokens: 40 }));
   assert.deepEqual(parsed.output_parsed, FRANCE);
+});
+
+test("a picture is read", async () => {
+  const words = { type: "input_text", text: shared.WHAT };
+  const image = { type: "input_image", image_url: `data:image/png;base64,${shared.PICTURE}` };
+  const read = [];
+  for (const content of [[words], [words, image]]) {
+    const reply = await client.responses.create(asked({ model: see, input: [{ role: "user", content }] }));
+    read.push(reply.usage.input_tokens);
+  }
+  assert.ok(read[1] - read[0] >= shared.PATCHES);
 });
 
 test("a picture for a model of words is refused", async () => {

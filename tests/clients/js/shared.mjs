@@ -1,15 +1,17 @@
 // What each of the scripts asks of its target: the same as the tests in Python do.
 import assert from "node:assert/strict";
 
-export const { URL_OF_GATEWAY: url, KEY: key, WRONG_KEY: wrongKey, CHAT: chat, EMBED: embed } = process.env;
+export const { URL_OF_GATEWAY: url, KEY: key, WRONG_KEY: wrongKey, CHAT: chat, EMBED: embed, SEE: see } = process.env;
 export const embeds = process.env.EMBEDS === "1";
 export const names = [chat, "chat"]; // as it was asked for, or as its upstream calls it where bytes pass
 
 export const QUESTION = "What is the capital of France? Answer in one sentence.";
 export const TOO_LONG = "the house is red ".repeat(600);
 export const WEATHER = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
+export const WHAT = "What is this?";
+export const PATCHES = 16; // the tokens that a picture takes, as of eyes.py
 export const PICTURE =
-  "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC";
+  "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEUlEQVR42mP4z8CAFTEMLQkAKP8/wc53yE8AAAAASUVORK5CYII=";
 export const CAPITAL = {
   type: "object",
   properties: { country: { type: "string", enum: ["France"] }, capital: { type: "string", enum: ["Paris"] } },
