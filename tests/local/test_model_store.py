@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from moltbot_edge.local.store import found_models, parts, projector
+import pytest
+
+from moltbot_edge.local.store import found_models, parts, projector, removable, remove
 
 
 def stored(folder: Path, *files: str) -> None:
@@ -59,3 +61,26 @@ def test_the_first_folder_wins(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_has_nothing(tmp_path: Path) -> None:
     stored(tmp_path, "file")
     assert found_models([tmp_path / "none", tmp_path / "file"]) == {}
+
+
+def test_a_model_is_removed_with_all_its_parts_and_what_lets_it_see(tmp_path: Path) -> None:
+    stored(tmp_path, "m-q4_0-00001-of-00002.gguf", "m-q4_0-00002-of-00002.gguf", "mmproj-m-f16.gguf", "other.gguf")
+    assert len(remove(removable(tmp_path / "m-q4_0-00001-of-00002.gguf", [tmp_path]))) == 3
+    assert os.listdir(tmp_path) == ["other.gguf"]
+
+
+def test_what_another_model_sees_with_stays(tmp_path: Path) -> None:
+    stored(tmp_path, "m-q4_0.gguf", "m-q8_0.gguf", "mmproj-m-f16.gguf")
+    assert removable(tmp_path / "m-q4_0.gguf", [tmp_path]) == [tmp_path / "m-q4_0.gguf"]
+
+
+def test_nothing_outside_of_a_store_is_removed_and_of_a_link_only_the_link(tmp_path: Path) -> None:
+    stored(tmp_path, "elsewhere/m.gguf", "store/other.gguf")
+    store = tmp_path / "store"
+    (store / "m.gguf").symlink_to(tmp_path / "elsewhere/m.gguf")
+    (store / "out").symlink_to(tmp_path / "elsewhere")
+    for file in (tmp_path / "elsewhere/m.gguf", store / "out/m.gguf", store / "../elsewhere/m.gguf", Path()):
+        with pytest.raises(ValueError, match="is not in the model store"):
+            removable(file, [store])
+    assert remove(removable(store / "m.gguf", [store])) == [store / "m.gguf"]
+    assert (tmp_path / "elsewhere/m.gguf").exists()
