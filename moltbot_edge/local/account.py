@@ -20,7 +20,9 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Evicted(msgspec.Struct, frozen=True):
-    """*why*: room (for another), turn (another had waited too long), ttl, grown (past the budget), stuck, asked."""
+    """*why*: room (for another), turn (another had waited too long), ttl, grown (past the budget), stuck, asked, memory
+    (that the machine lacks).
+    """
 
     name: str
     why: str

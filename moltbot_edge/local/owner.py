@@ -52,6 +52,7 @@ ENDING = "the gateway is ending, and its engines with it"
 QUEUE_RETRY_S = 30.0
 MEASURE_S = 1.0  # between two looks at what engines take, while any loads or answers
 MEASURE_IDLE_S = 15.0  # a look at 4 GiB is 20 ms of a Pi's time
+LEAST_FREE = 0.02  # of what engines may take: with less, a machine soon swaps, or ends processes
 PROGRESS_S = 1.0
 AGAIN_S = 0.2  # between two looks at memory that is to come back
 WISH_S = 5.0  # and where nobody waits for it: what is pinned, or crashed, starts once there is room
@@ -91,6 +92,7 @@ class Owner:
         self._measuring: asyncio.Task[None] | None = None
         self._at_leisure = False
         self._timer: asyncio.TimerHandle | None = None
+        self._lacking_bytes = 0  # of the machine, as it was seen last
         self._progress_at = 0.0
         self._learns_down: bool | None = None  # a Jetson's GPU takes memory that is no process's
 
@@ -439,13 +441,14 @@ class Owner:
         ttl_s = self._engines.ttl_s
         running = [one for record in records.values() for one in record.running(now, ttl_s, limit)]
         free = holding.free_bytes(running, records, self._memory.available()) if wanted else None
-        budget = Budget(limit, self._engines.min_warm_s, self._engines.max_wait_s, free)
+        lacking, self._lacking_bytes = self._lacking_bytes, 0  # who goes for it is gone before the next look
+        budget = Budget(limit, self._engines.min_warm_s, self._engines.max_wait_s, free, lacking)
         said = placement.place(wanted, running, budget, now)
         room_bytes = {one.name: placement.room(running, limit, one.name) for one in wanted}
         for name in said.refuse:
             self._turn_down(records[name], too_large(records[name], room_bytes[name], limit), "too-large")
         for name in said.stop:
-            why = "ttl" if name in said.expired else "room" if wanted else "grown"
+            why = "ttl" if name in said.expired else "memory" if lacking else "room" if wanted else "grown"
             self._step(records[name], Event.UNWANTED, why=why)
         for name in said.close:
             self._step(records[name], Event.UNWANTED, why="turn")
@@ -533,6 +536,8 @@ class Owner:
             record = self.records.get(name)
             if record is not None and record.run == run and record.child is not None and share.pss:
                 record.measured(share, self._learns_down)
+        if self.limit_bytes is not None:
+            self._lacking_bytes = max(0, int(self.limit_bytes * LEAST_FREE) - self._memory.available())
         grown = holding.overgrown(self.records.values(), self.limit_bytes)
         if grown is not None:
             reason = (

@@ -52,12 +52,16 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """*free_bytes* is what the machine could give now, whatever the budget says; None where that is not known."""
+    """*free_bytes* is what the machine could give now, whatever the budget says; None where that is not known.
+
+    *lacking_bytes* is what the machine itself needs back.
+    """
 
     limit_bytes: int
     min_warm_s: float = 0.0
     max_wait_s: float = 0.0
     free_bytes: int | None = None
+    lacking_bytes: int = 0
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -134,7 +138,7 @@ class _Placing:
         self._now = now
         budgeted = budget.limit_bytes - sum(one.bytes for one in running)
         self._free = budgeted if budget.free_bytes is None else min(budgeted, budget.free_bytes)
-        self._over = -budgeted
+        self._over = max(-budgeted, budget.lacking_bytes)
         self._coming_back = sum(one.bytes for one in running if one.stage is Stage.GOING)
         self._start: list[str] = []
         self._stop: list[str] = []
@@ -161,7 +165,7 @@ class _Placing:
         )
 
     def _shrink(self) -> None:
-        """Something has grown. Idle engines go, warm or not."""
+        """Something has grown, of ours or beside us. Idle engines go, warm or not."""
         over = self._over - self._coming_back
         if over <= 0:
             return

@@ -191,7 +191,7 @@ class Metrics:
         self.engine_evictions = counter(
             "moltbot_engine_evictions_total",
             "Engine processes let go, by reason: room (for another), turn (for who had waited too long), ttl, asked,"
-            " grown (past the budget), stuck. A swap is one of the first two.",
+            " grown (past the budget), memory (that the machine lacks), stuck. A swap is one of the first two.",
             *("model", "reason"),
         )
         self.engine_refusals = counter(

@@ -139,6 +139,13 @@ def test_when_one_has_grown_past_the_budget_idle_ones_go() -> None:
     assert decided([], [runs("a", 130, leases=1), runs("b", 10)]) == ((), ("b",), (), ())
 
 
+def test_what_the_machine_needs_back_idle_ones_give() -> None:
+    running = [runs("a", 30, leases=1), runs("b", 20, return_cost_s=9.0, since=NOW), runs("c", 20, return_cost_s=1.0)]
+    assert decided([], running, lacking_bytes=15) == ((), ("c",), (), ())
+    assert decided([], running, lacking_bytes=60) == ((), ("b", "c"), (), ())
+    assert decided([], [*running, runs("d", 20, stage=Stage.GOING)], lacking_bytes=15) == NOTHING
+
+
 def test_an_engine_that_is_idle_for_its_time_goes() -> None:
     idle = runs("a", 10, ttl_s=60.0, idle_since=NOW - 60)
     assert place([], [idle], Budget(100), NOW) == Decision(stop=("a",), expired=("a",))

@@ -346,6 +346,19 @@ async def test_what_the_machine_does_not_get_back_is_told_and_not_waited_for_for
         assert engines.notes == [Refused("a", "memory")]
 
 
+async def test_what_something_else_takes_of_the_machine_idle_engines_give_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moltbot_edge.local.owner.MEASURE_S", 0.1)
+    machine = Machine(1000 * MIB)
+    async with board(tmp_path, memory_mb=200, memory=machine) as engines:
+        await engines.supervisor.ensure_ready("a")
+        async with engines.held("b"):
+            machine.now_available = 0
+            await until(lambda: engines.states() == {"a": "stopped", "b": "ready"})
+            assert engines.notes.evicted("memory") == ["a"]
+
+
 GROWS = (
     "import threading\n"
     "def grow():\n"
