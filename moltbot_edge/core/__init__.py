@@ -10,7 +10,8 @@ scoreboard  outcomes folded into what is known of a deployment
 routing     who may answer, and the policy's seam
 dialect     a wire format's seam
 chat        what a request asks, in no dialect; reply, what comes back, event by event
-hygiene     a transcript made fit for the model that reads it; target, what that takes; tool_ids, how it spells them
+hygiene     a transcript made fit for the model that reads it: calls, with their results; turns, of whom; target, what
+            that model takes; tool_ids, how it spells them
 session     a kept conversation; joining, what a caller sends put on it; record, a turn written down; store, the seam
 embedding   texts -> vectors, in no dialect
 stable      a prompt that means the same, written the same; volatile moves a clock out of its beginning

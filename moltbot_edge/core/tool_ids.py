@@ -1,4 +1,4 @@
-"""Ids of tool calls, as each provider wants them. Not who answers which call: that is `core.hygiene`.
+"""Ids of tool calls, as each provider wants them. Not who answers which call: that is `core.calls`.
 
 Source: Mistral's templates refuse what is not nine letters and digits, Google's takes letters and digits only,
 Anthropic's API checks ``^[a-zA-Z0-9_-]+$``, OpenAI's refuses more than 40 characters (64 in Responses).

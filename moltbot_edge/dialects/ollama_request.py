@@ -7,6 +7,8 @@ earlier answer) stays in `ChatRequest.extras` and is vital. Source: Ollama's API
 from __future__ import annotations
 
 import re
+from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -177,14 +179,41 @@ def _completion(asked: _Asked) -> tuple[Message, ...]:
     return (*system, Message(Role.USER, parts))
 
 
-def _messages(said: list[_Message] | tuple[()]) -> tuple[Message, ...]:
+class _Open:
+    """The calls of a turn that have no result yet, in the order in which their results are to come."""
+
+    def __init__(self, calls: Sequence[ToolCall] = ()) -> None:
+        self._ids = {call.id for call in calls}
+        self._in_order = deque(calls)
+        self._of_a_tool: dict[str, deque[ToolCall]] = {}
+        for call in calls:
+            self._of_a_tool.setdefault(call.name, deque()).append(call)
+
+    def first(self, tool: str | None) -> str | None:
+        """The id of the next call, of this *tool* where it has one."""
+        for calls in (self._of_a_tool.get(tool or "", ()), self._in_order):
+            while calls and calls[0].id not in self._ids:
+                calls.popleft()
+            if calls:
+                return calls[0].id
+        return None
+
+    def close(self, call_id: str) -> None:
+        self._ids.discard(call_id)
+
+
+def _messages(said: Sequence[_Message]) -> tuple[Message, ...]:
     messages: list[Message] = []
-    open_calls: list[ToolCall] = []  # in the order in which their results are to come
+    results: list[ToolResult] = []  # that follow each other
+    open_calls = _Open()
     made = 0
     for index, one in enumerate(said):
         place = f"messages[{index}]"
         parts: list[Part] = []
         images = _images(one.images, f"{place}.images")
+        if results and one.role != "tool":
+            messages.append(Message(Role.TOOL, tuple(results)))
+            results = []
         match one.role:
             case "system" | "user":
                 if one.content or not images:
@@ -196,33 +225,30 @@ def _messages(said: list[_Message] | tuple[()]) -> tuple[Message, ...]:
                 if one.content:
                     parts.append(Text(text=one.content))
                 parts += images
-                open_calls = []
+                calls = []
                 for call in one.tool_calls or ():
                     arguments = msgspec.json.encode(call.function.arguments or {}).decode()
-                    open_calls.append(
-                        ToolCall(id=call.id or f"call_{made}", name=call.function.name, arguments=arguments)
-                    )
+                    calls.append(ToolCall(id=call.id or f"call_{made}", name=call.function.name, arguments=arguments))
                     made += 1
-                parts += open_calls
+                parts += calls
+                open_calls = _Open(calls)
             case "tool":
-                result = _result(one, index, images, open_calls)
-                open_calls = [call for call in open_calls if call.id != result.id]
-                if messages and messages[-1].role is Role.TOOL:
-                    messages[-1] = Message(Role.TOOL, (*messages[-1].parts, result))
-                    continue
-                parts = [result]
+                results.append(_result(one, index, images, open_calls))
+                continue
             case other:
                 raise InvalidRequest(
                     f"a message's role is one of system, user, assistant, tool; found {other!r}", param=f"{place}.role"
                 )
         messages.append(Message(Role(one.role), tuple(parts)))
+    if results:
+        messages.append(Message(Role.TOOL, tuple(results)))
     return tuple(messages)
 
 
-def _result(one: _Message, index: int, images: list[Image], open_calls: list[ToolCall]) -> ToolResult:
+def _result(one: _Message, index: int, images: list[Image], open_calls: _Open) -> ToolResult:
     """Ollama's results say of which tool they are, or nothing at all: then they come in the order of the calls."""
-    fitting = [call for call in open_calls if one.tool_name in (None, call.name)] or open_calls
-    answered = one.tool_call_id or (fitting[0].id if fitting else f"call_unasked_{index}")
+    answered = one.tool_call_id or open_calls.first(one.tool_name) or f"call_unasked_{index}"
+    open_calls.close(answered)
     text = [Text(text=one.content)] if one.content else []
     return ToolResult(id=answered, parts=(*text, *images), name=one.tool_name)
 

@@ -7,7 +7,7 @@ Source: OpenAI's API reference, and what llama-server, vLLM, DeepSeek and OpenRo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -409,19 +409,21 @@ def _tools(wire: _Wire) -> tuple[tuple[Tool, ...], ToolChoice | None]:
         for place, one in enumerate(wire.tools or ())
     ]
     tools += [_tool(one, f"functions[{place}]") for place, one in enumerate(wire.functions or ())]
+    known = {tool.name for tool in tools}
     choice: ToolChoice | None = None
     match wire.tool_choice if wire.tool_choice is not None else wire.function_call:
         case str() as mode:
             choice = ToolChoice(ToolMode(mode))
         case _Chosen(function=function):
-            choice = _choice(function.name, tools, "tool_choice.function.name")
+            choice = _choice(function.name, known, "tool_choice.function.name")
         case _Named(name=name):
-            choice = _choice(name, tools, "function_call.name")
+            choice = _choice(name, known, "function_call.name")
         case _Allowed(allowed_tools=allowed):
             names = [one.function.name for one in allowed.tools]
             for place, name in enumerate(names):
-                _choice(name, tools, f"tool_choice.allowed_tools.tools[{place}].function.name")
-            tools = [tool for tool in tools if tool.name in names]
+                _choice(name, known, f"tool_choice.allowed_tools.tools[{place}].function.name")
+            wanted = set(names)
+            tools = [tool for tool in tools if tool.name in wanted]
             choice = ToolChoice(ToolMode(allowed.mode))
     if choice is not None and choice.mode is ToolMode.REQUIRED and not tools:
         raise InvalidRequest("`tool_choice` demands a tool, and there are no `tools`", param="tool_choice")
@@ -437,8 +439,8 @@ def _tool(declared: _Declared, path: str, cached: bool = False) -> Tool:
     )
 
 
-def _choice(name: str, tools: Iterable[Tool], param: str) -> ToolChoice:
-    if all(tool.name != name for tool in tools):
+def _choice(name: str, known: Collection[str], param: str) -> ToolChoice:
+    if name not in known:
         raise InvalidRequest(f"`{param}` is {name!r}, and no tool of that name is declared", param=param)
     return ToolChoice(name=name)
 

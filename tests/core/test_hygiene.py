@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from moltbot_edge.core import tool_ids
+from moltbot_edge.core.calls import ABORTED
 from moltbot_edge.core.chat import (
     ChatRequest,
     Image,
@@ -25,7 +26,7 @@ from moltbot_edge.core.chat import (
     ToolResult,
 )
 from moltbot_edge.core.errors import InvalidRequest
-from moltbot_edge.core.hygiene import ABORTED, cleaned
+from moltbot_edge.core.hygiene import cleaned
 from moltbot_edge.core.target import ANTHROPIC_MESSAGES, OLLAMA, OPENAI_CHAT, OPENAI_RESPONSES, Target
 from moltbot_edge.core.tool_ids import IdRule, mapped
 
@@ -298,3 +299,21 @@ def test_turns_alternate_where_they_have_to(messages: list[Message], target: Tar
     for one, other in pairwise(calls):
         if one.role is other.role:
             assert any(isinstance(part, ToolCall) for part in one.parts), "but for the steps of one turn"
+
+
+@pytest.mark.parametrize("role", [Role.USER, Role.ASSISTANT, Role.SYSTEM])
+def test_a_long_row_of_turns_is_one(role: Role) -> None:
+    # Looked at anew with each that joins it, this would take an hour.
+    row = [Message(role, (Text(text=str(place)),)) for place in range(50_000)]
+    found = clean([Message(Role.USER, (Text(text="x"),)), *row], ANTHROPIC_MESSAGES)
+    assert sum(len(message.parts) for message in found) == 50_001
+    assert len(found) <= 2
+
+
+def test_an_id_that_comes_a_thousandfold_is_made_as_many() -> None:
+    calls = Message(Role.ASSISTANT, tuple(ToolCall(id="c", name="f") for _ in range(20_000)))
+    results = Message(Role.TOOL, tuple(ToolResult(id="c", parts=(Text(text=str(place)),)) for place in range(20_000)))
+    called, answered = clean([Message(Role.USER, (Text(text="x"),)), calls, results], OPENAI_CHAT)[1:]
+    ids = [part.id for part in called.parts if isinstance(part, ToolCall)]
+    assert len(set(ids)) == 20_000
+    assert [part.id for part in answered.parts if isinstance(part, ToolResult)] == ids

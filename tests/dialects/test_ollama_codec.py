@@ -127,6 +127,17 @@ def test_a_conversation_with_tools_is_read() -> None:
     )
 
 
+def test_results_find_their_calls_however_many_there_are() -> None:
+    names = [f"tool_{place % 7}" for place in range(20_000)]
+    calls = [{"function": {"name": name, "arguments": {}}} for name in names]
+    results = [{"role": "tool", "tool_name": name, "content": name} for name in reversed(names)]
+    called, answered = asked(messages=[{"role": "assistant", "content": "", "tool_calls": calls}, *results]).messages
+    of = {part.id: part.name for part in called.parts if isinstance(part, ToolCall)}
+    found = [part for part in answered.parts if isinstance(part, ToolResult)]
+    assert len({one.id for one in found}) == len(of) == 20_000
+    assert all(of[one.id] == one.name for one in found)
+
+
 def test_options_are_read() -> None:
     options = {
         "num_predict": 20, "temperature": 0, "top_p": 0.5, "top_k": 40.0, "min_p": 0.1, "seed": 2**60, "stop": ["END"],
