@@ -150,16 +150,26 @@ class StreamEvents(_Events):
         self._held = b""
         self._open: dict[int, _Open] = {}
         self._broke = False
+        self._wrong: InvalidReply | None = None  # raised once what came before it is given
 
     def feed(self, data: bytes) -> list[Event]:
+        if self._wrong is not None:
+            raise self._wrong
         if self._held or not data.endswith(b"\n\n"):
             data, self._held = sse.parted(self._held + data)
         found: list[Event] = []
         if data:
-            self._read(data, found)
+            try:
+                self._read(data, found)
+            except InvalidReply as error:
+                self._wrong = error
+                if not found:
+                    raise
         return found
 
     def end(self) -> list[Event]:
+        if self._wrong is not None:
+            raise self._wrong
         found: list[Event] = []
         if self._held:
             held, self._held = self._held, b""

@@ -38,6 +38,7 @@ JUDGED_BYTES = 256 * 1024  # of a whole reply; a longer one is not judged
 READ_BYTES = 4 * 1024 * 1024  # of a whole reply; the counts of a longer one, of embeddings, are not read
 MOST_OBJECTS = 100_000  # of a body; no conversation has so many messages
 MOST_TOKENS = 10**9
+MOST_NANOSECONDS = 2**63 - 1  # as Go's durations go
 LEAST_RATE, MOST_RATE = 1e-3, 1e7  # tokens a second: what nobody measures is not believed
 NANO = 1e9
 
@@ -121,7 +122,7 @@ def _tokens(said: int | None) -> int:
 def _rate(count: int | None, nanoseconds: int | None) -> float:
     if not count or not nanoseconds or count < 0 or nanoseconds < 0:
         return 0.0
-    rate = count / nanoseconds * NANO
+    rate = _tokens(count) / min(nanoseconds, MOST_NANOSECONDS) * NANO
     return rate if LEAST_RATE <= rate <= MOST_RATE else 0.0
 
 

@@ -88,8 +88,11 @@ class Reader:
         self._began = False
         self._done = False
         self._calls = 0
+        self._wrong: InvalidReply | None = None  # raised once what came before it is given
 
     def feed(self, data: bytes) -> list[Event]:
+        if self._wrong is not None:
+            raise self._wrong
         end = data.rfind(b"\n") + 1
         if not end:
             self._hold(data)
@@ -102,12 +105,20 @@ class Reader:
         events: list[Event] = []
         for line in lines.splitlines():
             if line and not self._done:
-                self._read(line, events)
+                try:
+                    self._read(line, events)
+                except InvalidReply as error:
+                    self._wrong = error
+                    if not events:
+                        raise
+                    break
         return events
 
     def end(self) -> list[Event]:
         rest = b"".join(self._held).strip()
         self._held.clear()
+        if self._wrong is not None:
+            raise self._wrong
         events: list[Event] = []
         if rest and not self._done:
             try:

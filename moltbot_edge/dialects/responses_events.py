@@ -140,14 +140,19 @@ class StreamReader:
         self._items: dict[object, _Progress] = {}
         self._last: _Progress | None = None
         self._over = False
+        self._wrong: InvalidReply | None = None  # raised once what came before it is given
 
     def feed(self, data: bytes) -> list[Event]:
+        if self._wrong is not None:
+            raise self._wrong
         whole, self._rest = sse.parted(self._rest + data if self._rest else data)
         return self._read(whole) if whole else []
 
     def end(self) -> list[Event]:
         rest, self._rest = self._rest, b""
-        events = self._read(rest) if rest.strip() else []
+        events = self._read(rest) if rest.strip() and self._wrong is None else []
+        if self._wrong is not None:
+            raise self._wrong
         if not self._over:
             raise TruncatedReply("the stream ended before response.completed")
         return events
@@ -160,7 +165,10 @@ class StreamReader:
             try:
                 said = _said(data)
             except UNREADABLE as error:
-                raise InvalidReply(f"an event of the stream cannot be read: {error}") from error
+                self._wrong = InvalidReply(f"an event of the stream cannot be read: {error}")
+                if not events:
+                    raise self._wrong from error
+                break
             if said.type == "response.output_text.delta":  # nearly all of them
                 self._progress(said).words = True
                 if not self._began:
