@@ -255,7 +255,9 @@ def assemble(
             _management,
             auth,
             experience,
-            lambda: state(directory.catalog, standings, upstreams, rounds, time.monotonic()),
+            lambda: state(directory.catalog, standings, upstreams, rounds, engines.states(), time.monotonic()),
+            lambda body: _explained(body, directory.catalog, dialects, planner),
+            limits.body_bytes,
             openai,
             functools.partial(_own_models, auth, directory, engines, config, stores, environment, openai),
         ),
@@ -299,6 +301,8 @@ def _management(
     auth: Auth,
     experience: Experience,
     router: Callable[[], object],
+    explain: Callable[[bytes], object],
+    body_bytes: int,
     dialect: Dialect,
     own_models: Callable[[], Asgi],
 ) -> Asgi:
@@ -309,13 +313,21 @@ def _management(
     from moltbot_edge.server.management import Later, management
 
     own = Later(own_models)
+    of_router = RouterEndpoint(auth, router, explain, body_bytes)
     routes = [
         Route(FEEDBACK, FeedbackEndpoint(auth, experience).post, methods=["POST"]),
-        Route(f"{ADMIN}router", RouterEndpoint(auth, router).get),
+        Route(f"{ADMIN}router", of_router.get),
+        Route(f"{ADMIN}router/explain", of_router.explain, methods=["POST"]),
         Route(f"{ADMIN}models", own),
         Route(f"{ADMIN}models/{{rest:path}}", own),
     ]
     return management(routes, dialect)
+
+
+def _explained(body: bytes, catalog: Catalog, dialects: Dialects, planner: Planner) -> object:
+    from moltbot_edge.gateway.explanation import explained  # for who asks
+
+    return explained(body, catalog, dialects, planner)
 
 
 def _own_models(

@@ -1,10 +1,14 @@
-"""``moltbot-edge router``: where a request would go, and why. Nothing is asked: no machine, no running gateway."""
+"""``moltbot-edge router``: where a request would go, and why, as the gateway that runs knows it.
+
+No machine is asked: neither by the gateway, nor where none runs.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +17,20 @@ import msgspec
 
 from moltbot_edge.cli.reading import read_here
 from moltbot_edge.config.catalog import catalog_of
-from moltbot_edge.config.load import Reading, find_config, model_stores
-from moltbot_edge.config.schema import Config
-from moltbot_edge.core.catalog import Route
-from moltbot_edge.core.difficulty import Difficulty, difficulty
+from moltbot_edge.config.load import KEY_VARIABLE, Reading, find_config, model_stores
+from moltbot_edge.config.schema import Alias
 from moltbot_edge.core.errors import GatewayError
-from moltbot_edge.core.experience import ALL, Tallies, Tally, expected
 from moltbot_edge.core.head import read_head
-from moltbot_edge.core.routing import Candidate, Choice, RouteQuery, eligible, objections
+from moltbot_edge.gateway.dialects import Dialects
+from moltbot_edge.gateway.experience import Experience
+from moltbot_edge.gateway.explanation import Explained, Explanation, explained
+from moltbot_edge.gateway.home import guarded
 from moltbot_edge.gateway.keeping import read as read_kept
+from moltbot_edge.gateway.plan import Planner
 from moltbot_edge.gateway.standings import Standings
 from moltbot_edge.kernel.registry import PluginError, Registry
 from moltbot_edge.local.store import found_models
+from moltbot_edge.metrics.catalogue import Metrics
 
 EPILOG = """\b
 Examples:
@@ -35,35 +41,6 @@ Examples:
 Exit code: 0 explained, 1 problems, 2 wrong usage."""
 
 
-class Explained(msgspec.Struct, frozen=True):
-    """One deployment. *place* is when it would be tried, from 1; *first_token_s* what is predicted.
-
-    *expected_good* is None where nothing at all is known of the model's answers.
-    """
-
-    deployment: str
-    place: int | None
-    ruled_out: Sequence[str]
-    first_token_s: float | None
-    answers_known: float
-    expected_good: float | None
-
-
-class Explanation(msgspec.Struct, frozen=True):
-    alias: str
-    policy: str
-    characters: int
-    turns: int
-    prompt_tokens: int
-    tools: bool
-    images: bool
-    score: float
-    signs: Mapping[str, float]
-    cohort: str
-    reason: str
-    deployments: Sequence[Explained]
-
-
 @click.group(epilog=EPILOG)
 def router() -> None:
     """Where a request would go."""
@@ -72,13 +49,15 @@ def router() -> None:
 @router.command(epilog=EPILOG)
 @click.argument("request", type=click.File("rb"), metavar="FILE")
 @click.option("--config", "file", type=click.Path(path_type=Path), help="The configuration, a YAML file.")
+@click.option("--key", envvar=KEY_VARIABLE, help="An administrator's key, where the gateway wants one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
-def explain(ctx: click.Context, request: Any, file: Path | None, as_json: bool) -> None:
+def explain(ctx: click.Context, request: Any, file: Path | None, key: str | None, as_json: bool) -> None:
     """Print for the request in FILE (- for standard input) how hard it looks, and where it would go.
 
-    FILE holds the JSON body that a caller would send. What a running gateway has measured is not known here: every
-    machine counts as idle and of unknown speed. What it has learned is, where router.experience names its file.
+    FILE holds the JSON body that a caller would send. The gateway that runs at server.host and server.port is asked,
+    for what it has measured; no machine is. Where none runs, every machine counts as idle and of unknown speed; what
+    was learned is known all the same, where router.experience names its file.
     """
     path = find_config(file, os.environ)
     reading, registry = read_here(path)
@@ -86,90 +65,48 @@ def explain(ctx: click.Context, request: Any, file: Path | None, as_json: bool) 
         for problem in reading.errors:
             click.echo(str(problem), err=True)
         ctx.exit(1)
+    body = request.read()
+    from moltbot_edge.cli.running import Refused, running  # with httpx
+
     try:
-        explanation = explained(reading, path, registry, request.read())
-    except (GatewayError, PluginError) as error:
+        with running(reading.config, key) as gateway:
+            said = gateway.explanation(body)
+        basis = "as predicted now" if said is not None else "without speeds, as no gateway runs"
+        explanation = said or _explained_here(reading, path, registry, body)
+    except (GatewayError, PluginError, Refused) as error:
         click.echo(str(error), err=True)
         ctx.exit(1)
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(explanation)))
     else:
-        _print(explanation)
+        _print(explanation, basis)
 
 
-def explained(reading: Reading, path: Path | None, registry: Registry, body: bytes) -> Explanation:
-    """Raises what the gateway would answer: no JSON, an unknown model."""
+def _explained_here(reading: Reading, path: Path | None, registry: Registry, body: bytes) -> Explanation:
+    """By a gateway that has just started, as far as a router goes."""
     config = reading.config
     stores = model_stores(config, path)
-    head = read_head(body)
-    route = catalog_of(config, found_models(stores), stores).route(head.model)
-    prompt = registry.build("dialect", route.deployments[0].upstream.dialect).prompt(body)
-    tallies = _tallies(config, route.alias)
-    candidates = Standings().candidates(route.deployments, len(body))
-    query = RouteQuery(
-        route.alias,
-        int(candidates[0].prompt_tokens or 0),
-        head.session,
-        chance=0.5,
-        prompt=lambda: prompt,
-        body=body,
-        deployments=route.deployments,
-        tallies=tallies,
-    )
-    choice = _choice(config, registry, route, candidates, query)
-    looks = difficulty(prompt)
-    return Explanation(
-        alias=route.alias,
-        policy=route.policy,
-        characters=prompt.chars,
-        turns=prompt.turns,
-        prompt_tokens=query.prompt_tokens,
-        tools=prompt.tools,
-        images=prompt.images,
-        score=looks.score,
-        signs={sign.name: sign.most * sign.found for sign in looks.signs if sign.found},
-        cohort=looks.cohort,
-        reason=choice.reason,
-        deployments=[_explained(one, choice, looks, query) for one in candidates],
-    )
-
-
-def _choice(
-    config: Config, registry: Registry, route: Route, candidates: Sequence[Candidate], query: RouteQuery
-) -> Choice:
-    if len(route.deployments) == 1:
-        return Choice(candidates, "there is only one")
+    catalog = catalog_of(config, found_models(stores), stores)
+    route = catalog.route(read_head(body).model)
     alias = config.aliases.get(route.alias)
-    options: Mapping[str, Any] = alias.options if alias is not None and not isinstance(alias, str) else {}
-    said = registry.build("policy", route.policy, options)(eligible(candidates, query), query)
-    return said if isinstance(said, Choice) else Choice(said)
-
-
-def _explained(candidate: Candidate, choice: Choice, looks: Difficulty, query: RouteQuery) -> Explained:
-    deployment = candidate.deployment
-    names = [one.deployment.name for one in choice.order]
-    place = names.index(deployment.name) + 1 if deployment.name in names else None
-    known = query.tallies(deployment.shared_name, looks.cohort)
-    overall = query.tallies(deployment.shared_name, ALL)
-    return Explained(
-        deployment=deployment.name,
-        place=place,
-        # One that is tried all the same is what is left where all others were worse.
-        ruled_out=[] if place is not None else objections(candidate, query) or ["the policy leaves it out"],
-        first_token_s=candidate.first_token_s(query),
-        answers_known=known.seen,
-        expected_good=expected(known, overall) if overall.seen else None,
+    options: Mapping[str, Any] = alias.options if isinstance(alias, Alias) else {}
+    metrics = Metrics()
+    experience = Experience(0, b"", time.time, str, metrics.lessons)
+    if config.router.experience is not None:
+        experience.remember(read_kept(Path(config.router.experience)))
+    planner = Planner(
+        {route.alias: registry.build("policy", route.policy, options)},
+        Standings(),
+        experience,
+        metrics,
+        now=lambda: 0.0,
+        chance=lambda: 0.0,
+        guarded=guarded({route.alias: route}),
     )
+    return explained(body, catalog, Dialects({}, lambda name: registry.build("dialect", name)), planner)
 
 
-def _tallies(config: Config, alias: str) -> Tallies:
-    path = config.router.experience
-    kept = read_kept(Path(path)) if path is not None else []
-    found = {(one.model, one.cohort): Tally(one.good, one.bad, one.at) for one in kept if one.alias == alias}
-    return lambda model, cohort: found.get((model, cohort), Tally())
-
-
-def _print(explanation: Explanation) -> None:
+def _print(explanation: Explanation, basis: str) -> None:
     brings = [name for name, there in (("tools", explanation.tools), ("images", explanation.images)) if there]
     signs = ", ".join(f"{name} {value:.2f}" for name, value in explanation.signs.items())
     click.echo(f"model    {explanation.alias}, policy {explanation.policy}")
@@ -180,7 +117,7 @@ def _print(explanation: Explanation) -> None:
     click.echo(f"score    {explanation.score:.2f}" + (f": {signs}" if signs else ""))
     click.echo(f"cohort   {explanation.cohort}")
     click.echo(f"reason   {explanation.reason or 'the policy gives none'}")
-    click.echo("order    without speeds, as no running gateway was asked")
+    click.echo(f"order    {basis}")
     width = max(len(one.deployment) for one in explanation.deployments)
     for one in sorted(explanation.deployments, key=lambda one: (one.place is None, one.place)):
         place = "-" if one.place is None else str(one.place)
@@ -189,7 +126,12 @@ def _print(explanation: Explanation) -> None:
 
 
 def _expectation(one: Explained) -> str:
-    seconds = "speed unknown" if one.first_token_s is None else f"first token in {one.first_token_s:.2f} s"
+    said = ["speed unknown" if one.first_token_s is None else f"first token in {one.first_token_s:.2f} s"]
+    if one.ready_s:
+        said.append(f"{one.ready_s:.1f} s of it to load")
+    if one.in_flight:
+        said.append(f"{one.in_flight} in flight")
     if one.expected_good is None:
-        return f"{seconds}; nothing known of its answers"
-    return f"{seconds}; a good answer to be expected with {one.expected_good:.2f}, from {one.answers_known:.1f} known"
+        return f"{', '.join(said)}; nothing known of its answers"
+    good = f"a good answer to be expected with {one.expected_good:.2f}, from {one.answers_known:.1f} known"
+    return f"{', '.join(said)}; {good}"

@@ -11,13 +11,26 @@ from urllib.parse import quote
 import msgspec
 
 from moltbot_edge.config.schema import Config
+from moltbot_edge.core.errors import UnknownPath
+from moltbot_edge.gateway.explanation import Explanation
 from moltbot_edge.http_client import Client, Clients, ConnectError, HTTPError, Response
 from moltbot_edge.local.pull import Asked, Event
 from moltbot_edge.local.shelf import Shelf
 from moltbot_edge.network.certificates import Certificates
 
 MODELS: Final = "/admin/models"
+EXPLAIN: Final = "/admin/router/explain"
+WITH_A_KEY: Final = "(--key KEY, or MOLTBOT_EDGE_KEY in the environment)"
 ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class _Error(msgspec.Struct):
+    message: str
+    code: str | None = None
+
+
+class _Refused(msgspec.Struct):
+    error: _Error
 
 
 class Refused(Exception):
@@ -40,11 +53,31 @@ class Running:
         except HTTPError as error:
             raise Refused(f"{self.url} does not answer: {error or error.__class__.__name__}") from error
         if answer.status_code in (401, 403):
-            raise Refused(f"{_said(answer)} (--key KEY, or MOLTBOT_EDGE_KEY in the environment)")
+            raise Refused(f"{_said(answer)} {WITH_A_KEY}")
         try:
             return msgspec.json.decode(answer.content, type=Shelf)
         except msgspec.DecodeError:
             return None
+
+    def explanation(self, body: bytes) -> Explanation | None:
+        """None where nobody listens, or somebody who knows nothing of it."""
+        try:
+            answer = self._client.post(EXPLAIN, content=body, headers={"Content-Type": "application/json"})
+        except ConnectError:
+            return None
+        except HTTPError as error:
+            raise Refused(f"{self.url} does not answer: {error or error.__class__.__name__}") from error
+        if answer.status_code in (401, 403):
+            raise Refused(f"{_said(answer)} {WITH_A_KEY}")
+        try:
+            if answer.status_code == 200:
+                return msgspec.json.decode(answer.content, type=Explanation)
+            refused = msgspec.json.decode(answer.content, type=_Refused).error
+        except msgspec.DecodeError:
+            return None
+        if refused.code == UnknownPath.code:
+            return None
+        raise Refused(refused.message)
 
     def ask(self, method: str, path: str) -> dict[str, Any]:
         try:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from moltbot_edge.core import routing
+from moltbot_edge.core import prefixes, routing
 from moltbot_edge.core.catalog import Deployment, Route
 from moltbot_edge.core.errors import Overloaded
 from moltbot_edge.core.lease import Foresight
@@ -18,6 +18,7 @@ from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.standings import Standings
 from moltbot_edge.metrics.catalogue import Metrics
 
+EVEN_CHANCE = 0.5  # where nothing may be drawn
 LEFT_OUT_S = 5.0  # until a policy may see it otherwise
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,15 @@ class Plan(msgspec.Struct, frozen=True):
     reason: bytes = b""
     cohort: str | None = None
     why: str | None = None
+
+
+class Choosing(msgspec.Struct, frozen=True):
+    """A choice and what it was made from: *every* deployment of the route, and those that may be asked at all."""
+
+    query: RouteQuery
+    every: Sequence[Candidate]
+    candidates: Sequence[Candidate]
+    choice: Choice
 
 
 class Planner:
@@ -81,29 +91,10 @@ class Planner:
             return Plan(route.deployments)
         turn = self._turns[route.alias]
         self._turns[route.alias] = turn + 1
-        candidates = self.candidates(route.deployments, request, marks)
-        query = RouteQuery(
-            route.alias,
-            int(candidates[0].prompt_tokens or 0),
-            request.head.session,
-            turn,
-            self._chance(),
-            request.prompt,
-            request.body,
-            self._now(),
-            route.deployments,
-            self._experience.tallies(route.alias),
-        )
-        ready = routing.eligible(candidates, query)
-        if private and sum(one.deployment.private for one in ready) < private:
-            from moltbot_edge.gateway.home import at_home  # seldom needed, here and below
-
-            candidates = at_home(candidates)
-            ready = routing.eligible(candidates, query)
+        query, candidates, ready = self._seen(route, request, marks, turn, self._chance())
         self._metrics.candidates.cell(route.alias).set(len(ready))
         try:
-            said = self._policies[route.alias](ready, query)
-            choice = said if isinstance(said, Choice) else Choice(said)
+            choice = self._choice(route, ready, query)
             order = [candidate.deployment for candidate in choice.order]
             if len(order) > len(ready):
                 raise ValueError(f"{len(ready)} candidates made an order of {len(order)}")
@@ -127,6 +118,45 @@ class Planner:
             message = f"the policy {route.policy!r} leaves no deployment of {route.alias!r} to ask"
             raise Overloaded(message, retry_after_s=LEFT_OUT_S)
         return plan
+
+    def choosing(self, route: Route, request: Request) -> Choosing:
+        """What would be chosen right now. Nothing is changed by it."""
+        marks = prefixes.marks(request.body)
+        every = self.candidates(route.deployments, request, marks)
+        query, candidates, ready = self._seen(route, request, marks, self._turns.get(route.alias, 0), EVEN_CHANCE)
+        alone = len(route.deployments) == 1
+        choice = Choice(every, "there is only one") if alone else self._choice(route, ready, query)
+        return Choosing(query, every, candidates, choice)
+
+    def _seen(
+        self, route: Route, request: Request, marks: Sequence[int], turn: int, chance: float
+    ) -> tuple[RouteQuery, Sequence[Candidate], list[Candidate]]:
+        """What the policy is asked, who might answer, and who of them can be asked now."""
+        candidates = self.candidates(route.deployments, request, marks)
+        query = RouteQuery(
+            route.alias,
+            int(candidates[0].prompt_tokens or 0),
+            request.head.session,
+            turn,
+            chance,
+            request.prompt,
+            request.body,
+            self._now(),
+            route.deployments,
+            self._experience.tallies(route.alias),
+        )
+        ready = routing.eligible(candidates, query)
+        private = self._guarded.get(route.alias, 0) if self._guarded else 0
+        if private and sum(one.deployment.private for one in ready) < private:
+            from moltbot_edge.gateway.home import at_home  # seldom needed, here and below
+
+            candidates = at_home(candidates)
+            ready = routing.eligible(candidates, query)
+        return query, candidates, ready
+
+    def _choice(self, route: Route, ready: Sequence[Candidate], query: RouteQuery) -> Choice:
+        said = self._policies[route.alias](ready, query)
+        return said if isinstance(said, Choice) else Choice(said)
 
 
 def _after_private(order: Sequence[Deployment]) -> list[Deployment]:

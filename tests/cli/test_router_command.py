@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from harness import serving
+from raw_caller import QUESTION
+from scripted_upstream import refusing, says, upstream
 
+from moltbot_edge.config.schema import Config, Key, Model
 from moltbot_edge.gateway.experience import Kept
 from moltbot_edge.gateway.keeping import write
 
@@ -25,19 +32,20 @@ aliases:
   auto: {models: [tiny, chat, cloud], policy: complexity}
   learned: {models: [tiny, cloud], policy: complexity, options: {learn: true}}
 router: {experience: learned.json}
+server: {port: NOBODYS}
 """
 
 
 @pytest.fixture
-def explain(run: Run, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    (tmp_path / "moltbot.yaml").write_text(CONFIG)
-
+def explain(run: Run, tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
     def explain(*options: str, text: str = "Explain step by step why 2+2=4", **body: Any) -> Any:
         asked = {"model": "auto", "messages": [{"role": "user", "content": text}], **body}
         (tmp_path / "request.json").write_text(json.dumps(asked))
         return run("router", "explain", *options, "request.json")
 
-    return explain
+    with refusing() as nobody:
+        (tmp_path / "moltbot.yaml").write_text(CONFIG.replace("NOBODYS", nobody.rpartition(":")[2]))
+        yield explain
 
 
 def test_it_says_how_hard_it_looks_and_where_it_would_go(explain: Run) -> None:
@@ -49,7 +57,7 @@ def test_it_says_how_hard_it_looks_and_where_it_would_go(explain: Run) -> None:
         "score    0.68: reasoning 0.50, maths 0.30, figures 0.07",
         "cohort   explain short maths",
         "reason   score 0.68",
-        "order    without speeds, as no running gateway was asked",
+        "order    without speeds, as no gateway runs",
         "   1  chat@127.0.0.1:2  speed unknown; nothing known of its answers",
         "   2  cloud             speed unknown; nothing known of its answers",
         "   -  tiny              takes no tools",
@@ -67,6 +75,30 @@ def test_what_was_learned_is_read_from_its_file(explain: Run, tmp_path: Path) ->
     assert (tiny["deployment"], tiny["place"], tiny["answers_known"]) == ("tiny", 1, 100.0)
     assert tiny["expected_good"] == pytest.approx(0.95, abs=0.01)
     assert (cloud["place"], cloud["first_token_s"]) == (2, None)
+
+
+@pytest.mark.anyio
+async def test_a_gateway_that_runs_tells_what_it_has_measured(run: Run, tmp_path: Path) -> None:
+    keys = [Key(name="boss", hash=f"sha256:{hashlib.sha256(b'boss').hexdigest()}", admin=True)]
+    async with upstream(says()) as one, upstream(says()) as other:
+        models = [Model(name="chat", endpoint=box.url) for box in (one, other)]
+        async with serving(Config(model_registry=models, keys=keys), secret="boss") as gateway:
+            for _ in range(2):
+                assert (await gateway.ask(QUESTION, "x-api-key: boss")).status == 200
+            (tmp_path / "moltbot.yaml").write_text(f"server: {{port: {gateway.port}}}")
+            (tmp_path / "request.json").write_text(json.dumps(QUESTION))
+            explain = partial(asyncio.to_thread, run, "router", "explain", "request.json")
+            done = await explain(MOLTBOT_EDGE_KEY="boss")
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.splitlines()[:1] == ["model    chat, policy fastest"]
+            assert "order    as predicted now" in done.stdout
+            assert done.stdout.count("first token in 0.0") == 2
+            refused = await explain()
+            assert (refused.returncode, "--key KEY" in refused.stderr) == (1, True)
+            (tmp_path / "request.json").write_text(json.dumps(QUESTION | {"model": "none"}))
+            unknown = await explain(MOLTBOT_EDGE_KEY="boss")
+            assert (unknown.returncode, "no model named 'none'" in unknown.stderr) == (1, True)
+            assert len(one.asked) + len(other.asked) == 2
 
 
 def test_a_model_with_one_machine_has_nothing_to_choose(explain: Run) -> None:

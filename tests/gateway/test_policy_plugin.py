@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import pytest
@@ -87,7 +87,7 @@ def emptied(candidates: Any, query: RouteQuery) -> Any:
         lambda found, query: [1, 2],
         lambda found, query: [one.deployment for one in found],
         lambda found, query: [found[0]] * 50,
-        lambda found, query: Choice(found, reason=7),
+        lambda found, query: Choice(found, reason=cast(Any, 7)),
         emptied,
     ],
     ids=["nothing", "numbers", "deployments", "one-and-the-same", "no-reason", "emptied"],

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 from harness import config, serving
 from raw_caller import QUESTION
-from scripted_upstream import says, upstream
+from scripted_upstream import hangs, raw, says, upstream
 
 from moltbot_edge.config.schema import Config, Key, Model, Router
 
@@ -67,3 +67,54 @@ async def test_what_is_not_there_is_said() -> None:
         assert (missing.status, missing.error["code"]) == (404, "unknown_url")
         wrong = await gateway.ask({}, path="/admin/router")
         assert (wrong.status, wrong.error["code"]) == (405, "method_not_allowed")
+
+
+async def test_it_explains_where_a_request_would_go_by_what_it_has_measured() -> None:
+    async with upstream(says("hi")) as box, upstream(raw()) as gone, upstream(hangs()) as cloud:
+        gone.on_probe = raw()
+        settings = Config(
+            model_registry=[
+                Model(name="chat", endpoint=box.url),
+                Model(name="gone", endpoint=gone.url),
+                Model(name="narrow", endpoint=cloud.url, context_tokens=5),
+            ],
+            router=Router(probe_s=600),
+        )
+        async with serving(settings) as gateway:
+            await gateway.ask(QUESTION | {"model": "chat"})
+            await gateway.ask(QUESTION | {"model": "gone"})
+            for _ in range(2):
+                answer = await gateway.ask(QUESTION | {"model": "auto"}, path="/admin/router/explain")
+                assert answer.status == 200
+                assert (answer.json["alias"], answer.json["policy"]) == ("auto", "fastest")
+                assert answer.json["reason"].startswith("predicted ")
+                chat, dead, narrow = answer.json["deployments"]
+                assert (chat["place"], chat["first_token_s"] > 0, chat["ruled_out"]) == (1, True, [])
+                assert (dead["place"], dead["ruled_out"]) == (
+                    None,
+                    ["does not answer; a probe will find it when it does"],
+                )
+                assert narrow["ruled_out"][0].startswith("its context is 5 tokens")
+            assert cloud.asked == []
+            unknown = await gateway.ask(QUESTION | {"model": "none"}, path="/admin/router/explain")
+            assert (unknown.status, unknown.error["code"]) == (404, "model_not_found")
+
+
+async def test_to_nobody_but_an_administrator() -> None:
+    settings = Config(model_registry=config("http://unused").model_registry, keys=[key("guest")])
+    async with serving(settings, secret="guest") as gateway:
+        refused = await gateway.ask(QUESTION, "x-api-key: guest", path="/admin/router/explain")
+        assert (refused.status, refused.error["code"]) == (403, "not_an_administrator")
+
+
+async def test_what_stays_at_home_is_explained() -> None:
+    models = [
+        Model(name="home", endpoint="http://127.0.0.1:1", private=True, context_tokens=5),
+        Model(name="cloud", endpoint="http://cloud.example"),
+    ]
+    async with serving(Config(model_registry=models)) as gateway:
+        answer = await gateway.ask(QUESTION | {"model": "auto"}, path="/admin/router/explain")
+        assert [(one["place"], one["ruled_out"]) for one in answer.json["deployments"]] == [
+            (1, []),
+            (None, ["not on the LAN, where a private one cannot be asked"]),
+        ]
