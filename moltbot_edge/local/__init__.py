@@ -14,4 +14,5 @@ slots       which slot a conversation goes to; kv, which caches are worth a file
 kv_keeper   gives slots, saves and loads them, and believes only what a reply proves
 supervisor  all engines, as the gateway sees them: a lease on one
 owner       the one task that decides, of `record`s and by `news`; `attendants` carry it out
+line        who waits before an engine; weighing, what engines are seen to take
 """

@@ -12,16 +12,16 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from moltbot_edge.config.schema import Engines
-from moltbot_edge.core.errors import EngineFailed, GatewayError, Overloaded
+from moltbot_edge.core.errors import EngineFailed, GatewayError
 from moltbot_edge.local import holding, outlook, placement
-from moltbot_edge.local.account import Change, Evicted, Note, Refused, Waited, too_large
+from moltbot_edge.local.account import Change, Evicted, Note, Refused, too_large
 from moltbot_edge.local.attendants import Attendants, quoted
-from moltbot_edge.local.board import this_machine
 from moltbot_edge.local.health import suspicion
 from moltbot_edge.local.keeping import IDLE_S, Keeper
 from moltbot_edge.local.launch import EngineModel, Launcher
 from moltbot_edge.local.leases import Tenant
 from moltbot_edge.local.lifecycle import Effect, Event, State, step
+from moltbot_edge.local.line import Line
 from moltbot_edge.local.memory import Memory, Share
 from moltbot_edge.local.news import (
     Added,
@@ -42,17 +42,13 @@ from moltbot_edge.local.news import (
     Unwanted,
 )
 from moltbot_edge.local.placement import Budget, Decision, Running, Wanted
-from moltbot_edge.local.profile import HOST, Board
 from moltbot_edge.local.record import Record, Returning
+from moltbot_edge.local.weighing import Weighing
 
 SHOWN_LINES = 12  # of an engine's output, in an error: llama-server says what is wrong some eight lines before its end
 RETURN_S = 3.0  # for memory to come back after a process has ended; a GPU's driver takes its time
 SHORT_S = 30.0  # for a machine to have what the budget promised, then 503
 ENDING = "the gateway is ending, and its engines with it"
-QUEUE_RETRY_S = 30.0
-MEASURE_S = 1.0  # between two looks at what engines take, while any loads or answers
-MEASURE_IDLE_S = 15.0  # a look at 4 GiB is 20 ms of a Pi's time
-LEAST_FREE = 0.02  # of what engines may take: with less, a machine soon swaps, or ends processes
 PROGRESS_S = 1.0
 AGAIN_S = 0.2  # between two looks at memory that is to come back
 WISH_S = 5.0  # and where nobody waits for it: what is pinned, or crashed, starts once there is room
@@ -81,6 +77,8 @@ class Owner:
         self.records = {name: Record(model) for name, model in models.items()}
         self.limit_bytes: int | None = None
         self.attendants = Attendants(engines, launcher, keeper, memory, log, self.tell)
+        self._line = Line(engines, self.attendants, begin, on_note)
+        self._weighing = Weighing(self.attendants, memory, begin)
         self._engines = engines
         self._keeper = keeper
         self._memory = memory
@@ -89,12 +87,8 @@ class Owner:
         self._on_change = on_change
         self._on_note = on_note
         self._inbox: asyncio.Queue[News] = asyncio.Queue()
-        self._measuring: asyncio.Task[None] | None = None
-        self._at_leisure = False
         self._timer: asyncio.TimerHandle | None = None
-        self._lacking_bytes = 0  # of the machine, as it was seen last
         self._progress_at = 0.0
-        self._learns_down: bool | None = None  # a Jetson's GPU takes memory that is no process's
 
     def tell(self, news: News) -> None:
         self._inbox.put_nowait(news)
@@ -110,7 +104,7 @@ class Owner:
             await self._own()
         finally:
             for record in self.records.values():
-                self._refuse(record, EngineFailed(ENDING))
+                self._line.refuse(record, EngineFailed(ENDING))
             while not self._inbox.empty():
                 self._turn_away(self._inbox.get_nowait())
 
@@ -171,7 +165,8 @@ class Owner:
             case Busy(name, run, slots):
                 record = self.records[name]
                 if record.run == run and record.engine.state is State.READY:
-                    self._grant(record, 0 if slots is None or record.slots is None else record.slots - slots)
+                    spare = 0 if slots is None or record.slots is None else record.slots - slots
+                    self._line.grant(record, self._now(), spare)
             case Rests(name, run, idle_since):
                 record = self.records[name]
                 if (record.run, record.idle_since) == (run, idle_since) and not record.leased:
@@ -187,19 +182,15 @@ class Owner:
             tenant.granted.set_exception(EngineFailed(f"model {tenant.name!r} was removed"))
             return
         record.demand.heard(self._now())
-        if len(record.waiting) >= self._engines.queue:
-            tenant.granted.set_exception(self._overloaded(record, "as many as may (`engines.queue`)"))
-            return
-        record.waiting[tenant] = None
-        self._step(record, Event.WANTED)
+        if self._line.join(record, tenant):
+            self._step(record, Event.WANTED)
 
     def _left(self, tenant: Tenant) -> None:
         record = self.records.get(tenant.name)
         if record is None:
             return
         if tenant in record.waiting:
-            del record.waiting[tenant]
-            self._mind_the_line(record)
+            self._line.leave(record, tenant)
             gone = (State.STOPPED, State.DRAINING, State.STOPPING)
             if not record.waiting and not record.model.pin and record.engine.state in gone and record.engine.wanted:
                 self._step(record, Event.UNWANTED)
@@ -216,7 +207,7 @@ class Owner:
             watch = self.attendants.watch_suspect(record.name, record.run, record.port)
             record.suspect = self._begin(watch)
         if record.engine.state is State.READY:
-            self._grant(record)
+            self._line.grant(record, self._now())
         if not record.leased:
             record.idle_since = now = self._now()
             if record.rest_timer is not None:
@@ -269,7 +260,7 @@ class Owner:
             self._carry_out(record, effect, event, before.state)
         if record.waiting and not record.engine.wanted and before.state is State.READY:
             if event is Event.SHUTDOWN:
-                self._refuse(record, self._refusal(record))
+                self._line.refuse(record, self._refusal(record))
             else:  # who stood in its line is served by the next
                 self._step(record, Event.WANTED)
 
@@ -357,57 +348,9 @@ class Owner:
                 rested = Told(name, record.run, Event.RESTED)
                 asyncio.get_running_loop().call_later(rest_s, self.tell, rested)
             case Effect.ANSWER:
-                self._grant(record)
+                self._line.grant(record, self._now())
             case Effect.REFUSE:
-                self._refuse(record, self._refusal(record))
-
-    def _grant(self, record: Record, spare: int = 0) -> None:
-        """To as many as it has slots for, the first first. *spare* slots are free although they are let."""
-        now, slots = self._now(), record.slots
-        while record.waiting and (slots is None or len(record.leased) < slots or spare > 0):
-            tenant = next(iter(record.waiting))
-            del record.waiting[tenant]
-            if not tenant.granted.done():
-                spare -= slots is not None and len(record.leased) >= slots
-                tenant.granted.set_result((HOST, record.port))
-                record.leased.add(tenant)
-                if tenant.wish.keep_s is not None:
-                    record.keep_s = tenant.wish.keep_s
-                self._on_note(Waited(record.name, now - tenant.since))
-        self._mind_the_line(record)
-
-    def _mind_the_line(self, record: Record) -> None:
-        if record.waiting and record.line is None and record.engine.state is State.READY:
-            record.line = self._begin(self.attendants.watch_line(record.name, record.run, record.port))
-        elif not record.waiting and record.line is not None:
-            record.line.cancel()
-            record.line = None
-
-    def _refuse(self, record: Record, error: GatewayError) -> None:
-        for tenant in record.waiting:
-            if not tenant.granted.done():
-                tenant.granted.set_exception(error)
-        record.waiting.clear()
-
-    def _overloaded(self, record: Record, why: str) -> Overloaded:
-        self._on_note(Refused(record.name, "queue"))
-        waiting = len(record.waiting)
-        return Overloaded(f"{waiting} requests wait for model {record.name!r}, {why}", retry_after_s=QUEUE_RETRY_S)
-
-    def _turn_away_who_waits_too_long(self, now: float) -> float | None:
-        """When the next one will have."""
-        limit_s = self._engines.queue_s
-        first: float | None = None
-        for record in self.records.values():
-            for tenant in [one for one in record.waiting if now - one.since >= limit_s]:
-                if not tenant.granted.done():
-                    why = f"and this one has for {limit_s:g} s (`engines.queue_s`)"
-                    tenant.granted.set_exception(self._overloaded(record, why))
-                self._left(tenant)
-            oldest = next((one.since + limit_s for one in record.waiting), None)
-            if oldest is not None:
-                first = oldest if first is None else min(first, oldest)
-        return first
+                self._line.refuse(record, self._refusal(record))
 
     def _refusal(self, record: Record) -> GatewayError:
         name = record.name
@@ -441,7 +384,7 @@ class Owner:
         ttl_s = self._engines.ttl_s
         running = [one for record in records.values() for one in record.running(now, ttl_s, limit)]
         free = holding.free_bytes(running, records, self._memory.available()) if wanted else None
-        lacking, self._lacking_bytes = self._lacking_bytes, 0  # who goes for it is gone before the next look
+        lacking = self._weighing.lacking_bytes()
         budget = Budget(limit, self._engines.min_warm_s, self._engines.max_wait_s, free, lacking)
         said = placement.place(wanted, running, budget, now)
         room_bytes = {one.name: placement.room(running, limit, one.name) for one in wanted}
@@ -455,9 +398,11 @@ class Owner:
         for name in said.start:
             self._step(records[name], Event.ADMITTED)
         self._turn_down_who_waits_in_vain(wanted, running, said, free, now)
-        overdue_at = self._turn_away_who_waits_too_long(now)
+        late, overdue_at = self._line.turn_away_the_late(records.values(), now)
+        for tenant in late:
+            self._left(tenant)
         self._tell_progress(wanted, now)
-        self._measure()
+        self._weighing.go_on(self.records)
         self._wake(said, wanted, overdue_at, now)
 
     def _look_for_memory(self, now: float) -> None:
@@ -474,7 +419,7 @@ class Owner:
             self._on_note(Refused(record.name, why))
         if record.waiting or record.model.pin:
             self._log.warning("model %s: %s", record.name, error.message)
-        self._refuse(record, error)
+        self._line.refuse(record, error)
         self._step(record, Event.UNWANTED)
 
     def _turn_down_who_waits_in_vain(
@@ -509,40 +454,14 @@ class Owner:
         if times:
             self._timer = asyncio.get_running_loop().call_later(max(0.0, min(times) - now), self.tell, Tick())
 
-    # What engines take.
-
-    def _measure(self) -> None:
-        busy = any(
-            record.leased or record.engine.state in (State.LOADING, State.STOPPING) for record in self.records.values()
-        )
-        if self._measuring is not None and not self._measuring.done():
-            if not busy or not self._at_leisure:
-                return
-            self._measuring.cancel()
-        children = {
-            name: (record.run, record.child.pid)
-            for name, record in self.records.items()
-            if record.child is not None and record.runs
-        }
-        if children:
-            self._at_leisure = not busy
-            self._measuring = self._begin(self.attendants.measure(children, MEASURE_S if busy else MEASURE_IDLE_S))
-
     def _measured(self, shares: Mapping[str, tuple[int, Share]]) -> None:
-        self._measuring = None
-        if self._learns_down is None:
-            self._learns_down = this_machine().board is not Board.JETSON
-        for name, (run, share) in shares.items():
-            record = self.records.get(name)
-            if record is not None and record.run == run and record.child is not None and share.pss:
-                record.measured(share, self._learns_down)
-        if self.limit_bytes is not None:
-            self._lacking_bytes = max(0, int(self.limit_bytes * LEAST_FREE) - self._memory.available())
+        limit = self.limit_bytes or 0
+        self._weighing.weighed(self.records, shares, limit)
         grown = holding.overgrown(self.records.values(), self.limit_bytes)
         if grown is not None:
             reason = (
                 f"it takes {grown.share.pss >> 20} MiB, and all engines together may take"
-                f" {(self.limit_bytes or 0) >> 20} (`engines.memory_mb`)"
+                f" {limit >> 20} (`engines.memory_mb`)"
             )
             self._condemn(grown, "grown", reason)
 

@@ -349,7 +349,7 @@ async def test_what_the_machine_does_not_get_back_is_told_and_not_waited_for_for
 async def test_what_something_else_takes_of_the_machine_idle_engines_give_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moltbot_edge.local.owner.MEASURE_S", 0.1)
+    monkeypatch.setattr("moltbot_edge.local.weighing.MEASURE_S", 0.1)
     machine = Machine(1000 * MIB)
     async with board(tmp_path, memory_mb=200, memory=machine) as engines:
         await engines.supervisor.ensure_ready("a")
