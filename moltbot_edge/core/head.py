@@ -15,7 +15,13 @@ from moltbot_edge.core.errors import InvalidRequest
 
 MODEL_CHARS = 512  # of a name; the longest of a file or a hub's repository are half of it
 
+# Each costs some fifty bytes once it is read, and `1,` two; conversations of many megabytes have some thousands.
+MOST_VALUES = 500_000
+
 Body = bytes | bytearray | memoryview  # a piece of one on its way out
+
+# Up to the next comma that stands in no string. It never looks back: what is no JSON costs as little.
+_to_comma = re.compile(rb'[^",]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^",]*+)*+,', re.DOTALL).match
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -70,6 +76,7 @@ def read_head(body: bytes | bytearray, decode: Callable[[bytes | bytearray], Wir
 
     A dialect's own *decode* may check more of the body on the way.
     """
+    check_values(body)
     try:
         wire = decode(body)
     except msgspec.ValidationError as error:
@@ -86,6 +93,19 @@ def read_head(body: bytes | bytearray, decode: Callable[[bytes | bytearray], Wir
         raise InvalidRequest(f"the field `{field}` names more than {MOST_FALLBACKS} models", param=field)
     fallbacks = tuple(dict.fromkeys(_checked(name) for name in others if name != model))
     return Head(model, bool(wire.stream), wire.session, fallbacks, True, progress)
+
+
+def check_values(body: bytes | bytearray) -> None:
+    """Raises `InvalidRequest` where *body* has so many values that reading it would take all memory."""
+    if len(body) <= MOST_VALUES or body.count(b",") <= MOST_VALUES:
+        return
+    place = 0
+    for _ in range(MOST_VALUES):
+        found = _to_comma(body, place)
+        if found is None:
+            return
+        place = found.end()
+    raise InvalidRequest(f"the request has more than {MOST_VALUES} values")
 
 
 def check_text(body: bytes | bytearray) -> None:

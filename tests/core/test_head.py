@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moltbot_edge.core.errors import InvalidRequest
-from moltbot_edge.core.head import Head, read_head, with_model, with_slot
+from moltbot_edge.core.head import MOST_VALUES, Head, check_values, read_head, with_model, with_slot
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -170,3 +171,22 @@ def test_fallbacks_that_are_none_are_refused(body: dict[str, Any], field: str) -
 def test_fields_that_are_for_us_do_not_leave() -> None:
     body = b'{"session": "s", "model": "a", "models": ["b"], "fallbacks": ["c"], "n": {"fallbacks": 1}}'
     assert json.loads(sent(with_model(body, "up", read_head(body)))) == {"model": "up", "n": {"fallbacks": 1}}
+
+
+@pytest.mark.parametrize("value", [b"1", b'"a"', b"[]", b'"\\","', b'",,"', b'{"a":"b,c"}'])
+def test_a_body_of_nothing_but_values_is_refused(value: bytes) -> None:
+    body = b'{"model":"chat","stop":[' + b",".join([value] * (MOST_VALUES + 1)) + b"]}"
+    with pytest.raises(InvalidRequest, match="more than 500000 values"):
+        read_head(body)
+
+
+@pytest.mark.parametrize("text", [b"a,", b'\\",', b"\\\\,", "ä,".encode(), b"\\u002c,"])
+def test_commas_in_a_text_are_no_values(text: bytes) -> None:
+    body = b'{"model":"chat","text":"' + text * (2 * MOST_VALUES) + b'"}'
+    assert read_head(bytearray(body)) == Head("chat")
+
+
+@pytest.mark.parametrize("body", [b'"a,', b'"\\,', b"\\,", b'","'])
+def test_what_is_no_json_is_not_looked_at_for_long(body: bytes) -> None:
+    with contextlib.suppress(InvalidRequest):
+        check_values(body * (2 * MOST_VALUES))  # looking back at each comma would take an hour
