@@ -91,7 +91,7 @@ class Stream:
         elif isinstance(event.get("item_id"), str):
             event.setdefault("output_index", self._place(event["item_id"]))
         if kind.startswith(_PART):
-            place = event.get("output_index", 0)
+            place = _whole_number(event.get("output_index"))
             if kind == "response.content_part.added":
                 self._parts[place] = self._parts.get(place, -1) + 1
             event.setdefault("content_index", max(self._parts.get(place, 0), 0))
@@ -122,16 +122,12 @@ def mender(streamed: bool, first: bytes, head: Callable[[], ReplyHead]) -> Whole
 
 
 def _response(said: Fields, head: ReplyHead) -> Fields:
-    for item in said.get("output") or ():
+    for item in _list(said.get("output")):
         if isinstance(item, dict):
             _item(item)
     usage = said.get("usage")
     if isinstance(usage, dict):
-        usage["input_tokens_details"] = {"cached_tokens": 0, "cache_write_tokens": 0} | (
-            usage.get("input_tokens_details") or {}
-        )
-        usage["output_tokens_details"] = {"reasoning_tokens": 0} | (usage.get("output_tokens_details") or {})
-        usage.setdefault("total_tokens", usage.get("input_tokens", 0) + usage.get("output_tokens", 0))
+        _counts(usage)
     lacking = {
         "id": f"resp_{head.id}",
         "object": "response",
@@ -152,12 +148,33 @@ def _response(said: Fields, head: ReplyHead) -> Fields:
     return lacking | said
 
 
+def _counts(usage: Fields) -> None:
+    read, written = usage.get("input_tokens_details"), usage.get("output_tokens_details")
+    usage["input_tokens_details"] = {"cached_tokens": 0, "cache_write_tokens": 0} | _fields(read)
+    usage["output_tokens_details"] = {"reasoning_tokens": 0} | _fields(written)
+    tokens = _whole_number(usage.get("input_tokens")) + _whole_number(usage.get("output_tokens"))
+    usage.setdefault("total_tokens", tokens)
+
+
+def _fields(said: object) -> Fields:
+    return said if isinstance(said, dict) else {}
+
+
+def _list(said: object) -> list[Any]:
+    return said if isinstance(said, list) else []
+
+
+def _whole_number(said: object) -> int:
+    return said if isinstance(said, int) else 0
+
+
 def _item(item: Fields) -> None:
     match item.get("type"):
         case "message":
             item.setdefault("role", "assistant")
             item.setdefault("status", "completed")
-            for part in item.setdefault("content", []):
+            item["content"] = _list(item.get("content"))
+            for part in item["content"]:
                 if isinstance(part, dict):
                     _part(part)
         case "reasoning":

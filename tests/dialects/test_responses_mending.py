@@ -74,3 +74,13 @@ def test_what_is_no_reply_is_left_alone() -> None:
     assert mended(b'{"hello": 1}', streamed=False) == b'{"hello": 1}'
     assert mended(b"not JSON", streamed=False) == b"not JSON"
     assert mended(b"data: [DONE]\n\n", streamed=True) == b""
+
+
+@pytest.mark.parametrize("junk", [b"3", b'"x"', b"null", b"[7]", b'{"a":[]}', b"1.5", b"true"])
+def test_what_is_not_of_its_kind_does_not_break_it(junk: bytes) -> None:
+    response = b'{"output":[{"type":"message","content":%b}],"usage":{"input_tokens":%b,"input_tokens_details":%b}}'
+    event = b'data: {"type":"response.output_text.delta","output_index":%b,"item":{"id":%b}}\n\n'
+    for body in (b'{"output":%b}' % junk, response % (junk, junk, junk)):
+        assert b'"object":"response"' in mended(body, streamed=False)
+    done = b'data: {"type":"response.completed","response":%b}\n\n' % (response % (junk, junk, junk))
+    assert mended(event % (junk, junk) + done, streamed=True).count(b"sequence_number") == 2
