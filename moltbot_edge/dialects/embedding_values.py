@@ -6,7 +6,6 @@ Source: OpenAI's ``encoding_format``, whose base64 is of 32-bit floats, little-e
 from __future__ import annotations
 
 import base64
-import binascii
 import struct
 
 import msgspec
@@ -24,14 +23,18 @@ def vector(said: msgspec.Raw) -> bytes:
     try:
         if text[:1] == b'"':
             packed = base64.b64decode(_text(text), validate=True)
-            return msgspec.json.encode(list(struct.unpack(f"<{len(packed) // 4}f", packed)))
-        _numbers(text)
-    except (*UNREADABLE, binascii.Error, struct.error) as error:
+            text = msgspec.json.encode(list(struct.unpack(f"<{len(packed) // 4}f", packed)))
+        _numbers(text)  # one that is not a number became null
+    except (*UNREADABLE, ValueError, struct.error) as error:
         raise InvalidReply(f"the upstream sent a vector that is none: {error}") from error
     return text
 
 
 def in_base64(text: bytes) -> str:
-    """*text* is a vector's JSON text."""
+    """*text* is a vector's JSON text. Raises `InvalidReply` for a number that 32 bits cannot hold."""
     numbers = _numbers(text)
-    return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
+    try:
+        packed = struct.pack(f"<{len(numbers)}f", *numbers)
+    except OverflowError as error:
+        raise InvalidReply(f"the upstream sent a vector that is none: {error}") from error
+    return base64.b64encode(packed).decode()

@@ -312,6 +312,9 @@ class EmbedTranslation:
         if len(body) > limit:
             raise InvalidReply(f"{reply.upstream} sent a reply longer than {limit} bytes")
         vectors = self._codec.read_reply(body)
+        found, wanted = len(vectors.vectors), len(self._asked.inputs)
+        if found != wanted:  # whose is whose, nobody could tell
+            raise InvalidReply(f"{reply.upstream} sent {found} vectors for {wanted} texts")
         if vectors.input_tokens is not None:
             self.usage = Usage(vectors.input_tokens)
         dialect = self._request.dialect

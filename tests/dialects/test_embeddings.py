@@ -127,12 +127,20 @@ def test_vectors_that_come_out_of_order_are_put_in_order() -> None:
     assert OpenAIEmbedCodec().read_reply(json.dumps({"data": data}).encode()).vectors == (b"[0]", b"[1]", b"[2]")
 
 
+def test_a_number_that_32_bits_cannot_hold_is_none_in_base64() -> None:
+    request = asked(OPENAI, input="x", encoding_format="base64")
+    with pytest.raises(InvalidReply):
+        codec(OPENAI).write_reply(Embedded((b"[1e300]",)), request, HEAD, OPENAI)
+
+
 @pytest.mark.parametrize("path", [OPENAI, EMBED])
 @pytest.mark.parametrize(
     "body",
     [
         *[b"", b"<html>", b"{}", b"[]", b'{"embeddings":[5]}', b'{"embeddings":["!"]}', b'{"data":[{}]}'],
         *[b'{"data":[{"embedding":{}}]}', b'{"embeddings":[["a"]],"data":[{"embedding":["a"]}]}'],
+        b'{"embeddings":["AACAfwAAwH8="],"data":[{"embedding":"AACAfwAAwH8="}]}',  # infinity, and what is no number
+        '{"embeddings":["é"],"data":[{"embedding":"é"}]}'.encode(),
     ],
 )
 def test_what_is_no_reply(path: str, body: bytes) -> None:

@@ -179,3 +179,11 @@ async def test_the_official_client_takes_a_ping_for_nothing_said() -> None:
                 words += piece.message.content or ""
                 pinged.set()
             assert words == WORDS
+
+
+@pytest.mark.parametrize("vectors", [[], [[1]], [[1], [2], [3]]])
+async def test_vectors_that_are_not_as_many_as_the_texts_are_nobodys(vectors: list[list[int]]) -> None:
+    async with upstream(answers(200, json.dumps({"embeddings": vectors}))) as box, serving(settings(box)) as gateway:
+        answer = await gateway.ask({"model": "chat", "input": ["a", "b"]}, path="/v1/embeddings")
+        assert answer.status == 502
+        assert f"{len(vectors)} vectors for 2 texts" in answer.error["message"]
