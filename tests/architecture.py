@@ -77,6 +77,7 @@ BANS = (
 # What a module's name may be bound to although it is a call: its result does not change.
 STATELESS = {
     *("logging.getLogger", "re.compile", "msgspec.json.Decoder", "msgspec.json.Encoder", "struct.Struct"),
+    *("msgspec.msgpack.Decoder", "msgspec.msgpack.Encoder"),
     *("typing.TypeVar", "typing.ParamSpec", "typing.NewType", "typing.NamedTuple", "types.MappingProxyType"),
     *("operator.attrgetter", "operator.itemgetter", "operator.methodcaller", "frozenset", "tuple", "str.maketrans"),
 }

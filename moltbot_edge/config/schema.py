@@ -261,11 +261,27 @@ class Prompt(Section, frozen=True):
 class Sessions(Section, frozen=True):
     """Conversations kept in the gateway."""
 
-    store: Annotated[str, Meta(description="where they are kept")] = "disk"
+    store: Annotated[str, Meta(description="where they are kept: disk, redis, memory, or a plug-in's")] = "disk"
     path: Annotated[PathText, Meta(description="folder of the disk store")] = "/var/lib/moltbot/sessions"
+    url: Annotated[
+        Secret,
+        Meta(description="the redis store's server, whose password may be ${VARIABLE}; the whole may be file:PATH"),
+    ] = "redis://127.0.0.1:6379/0"
     timeout_s: Annotated[
         Seconds, Meta(description="a session unused for so long is dropped; SESSION_TIMEOUT in the environment")
     ] = 3600.0
+    # A quarter of a million turns of 1 KiB; a card has room for it, and a log of it is copied in a minute.
+    size_mb: Annotated[
+        Count,
+        Meta(description="what all may take in the store, in MiB; the longest idle leave. Not of redis: maxmemory"),
+    ] = 256
+    # Every turn reads all of its session: a Pi's card takes a second for so much.
+    session_mb: Annotated[Count, Meta(description="what one may take in the store, in MiB; more is refused")] = 16
+    busy: Annotated[
+        Literal["wait", "refuse"], Meta(description="what a second request for a session at work does; refuse: 409")
+    ] = "wait"
+    wait_s: Annotated[Seconds, Meta(description="how long it waits, then 409")] = 600.0
+    waiters: Annotated[Count, Meta(description="requests that wait so; more get 503")] = 64
 
 
 class Tool(Section, frozen=True, forbid_unknown_fields=False):

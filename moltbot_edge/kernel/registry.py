@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 KINDS: Mapping[str, type | None] = {
     "policy": Policy,
     "dialect": Dialect,
-    "store": None,
+    "store": None,  # drawn in core.store, which a gateway without sessions need not read
     "tool": None,
     "importer": None,
 }
@@ -46,6 +46,11 @@ BUILTINS: Mapping[str, Mapping[str, str]] = {
         "ollama": "moltbot_edge.dialects.ollama",
         "openai-chat": "moltbot_edge.dialects.openai_chat",
         "openai-responses": "moltbot_edge.dialects.openai_responses",
+    },
+    "store": {
+        "disk": "moltbot_edge.stores.disk",
+        "memory": "moltbot_edge.stores.memory",
+        "redis": "moltbot_edge.stores.redis",
     },
 }
 
@@ -126,7 +131,16 @@ class Registry:
         path = self._builtins.get(kind, {}).get(name)
         if path is None:
             raise UnknownPlugin(_unknown(f"no {kind} named {name!r}", name, self.names(kind)))
-        for plugin in marked_in(importlib.import_module(path), path):
+        try:
+            module = importlib.import_module(path)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] == __name__.partition(".")[0]:
+                raise
+            raise PluginError(
+                f"the {kind} {name!r} needs the package {error.name!r}, which is not here: "
+                f"pip install 'moltbot-edge[{name}]'; the executable of one file has no such part"
+            ) from error
+        for plugin in marked_in(module, path):
             if (plugin.kind, plugin.name) == (kind, name):
                 return plugin
         raise UnknownPlugin(f"the built-in module {path} marks no {kind} {name!r}")

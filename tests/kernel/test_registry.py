@@ -87,8 +87,8 @@ def test_an_unknown_name_is_told_what_there_is() -> None:
         "no policy named 'wieghted' (did you mean 'weighted'?); there is: "
         + ", ".join(sorted([*BUILTINS["policy"], "idle-first"]))
     )
-    with pytest.raises(UnknownPlugin, match="no store named 'disk'; there is: none"):
-        registry.get("store", "disk")
+    with pytest.raises(UnknownPlugin, match="no tool named 'disk'; there is: none"):
+        registry.get("tool", "disk")
 
 
 def test_an_unknown_kind_is_told_what_there_is() -> None:

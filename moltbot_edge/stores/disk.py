@@ -1,0 +1,196 @@
+"""Sessions in a folder of this machine, by diskcache: the default. What a row is, `table` says.
+
+Durable means that a commit's bytes are on the disk (SQLite's ``synchronous=FULL``) before `append` returns: a box may
+lose its power between two turns. What is idle leaves when its time is over, or, when the store is as large as it may
+be, the longest idle first; a session that goes on never does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from moltbot_edge.api import StoreError, store
+from moltbot_edge.core.record import Unreadable
+from moltbot_edge.core.session import Kept, Turn
+from moltbot_edge.core.store import Page, Stats, Store, StoreOptions, Summary
+from moltbot_edge.stores import envelope
+from moltbot_edge.stores.folder import Folder
+from moltbot_edge.stores.refusals import check_size, conflict
+from moltbot_edge.stores.table import HASH_BYTES, Row, Table, counted, prefix
+from moltbot_edge.stores.turnstile import Turnstile
+from moltbot_edge.stores.worker import Worker
+
+log = logging.getLogger(__name__)
+
+NEWEST: Final = 2**62
+LOOKED_AT: Final = 256  # rows of one look into the list: others come in between
+WALKED: Final = 256  # rows that tidying passes at a time
+LEAVING: Final = 8  # sessions that leave at a time: a thousand turns take a card a second
+TIDY_S: Final = 10.0
+ROOM: Final = 0.95  # of its size, what a full store comes down to
+
+
+class Disk:
+    def __init__(self, options: StoreOptions) -> None:
+        self._options = options
+        self._folder = Folder(Path(options.path), options.clock, log)
+        self._worker = Worker(self._folder, self._tidy, log)
+        self._turnstile = Turnstile(options.waiters)
+        self._walked = 0  # up to this row each is of a session that went on after it
+        self._tidied = 0.0
+        self._full = False
+
+    @property
+    def trouble(self) -> StoreError | None:
+        return self._folder.trouble
+
+    async def load(self, owner: str, session: str) -> Kept | None:
+        start = prefix(owner, session)
+
+        def loaded(table: Table) -> Kept | None:
+            leaf = self._leaf(table, start)
+            if leaf is None or table.name(start) not in (None, (owner, session)):
+                return None
+            turns = []
+            for row in table.turns(start):
+                try:
+                    if isinstance(row, Unreadable):
+                        raise row
+                    turns.append(envelope.opened(row.value))
+                except Unreadable as error:
+                    log.error("a turn of the session %r in %s is damaged (%s)", session, self._options.path, error)
+            return Kept(tuple(turns), leaf.label.size_bytes)
+
+        return await self._worker.ask(loaded)
+
+    async def append(self, owner: str, session: str, turn: Turn, leaf: str | None) -> None:
+        await self._put(owner, session, [turn], leaf)
+
+    async def add(self, owner: str, session: str, turns: Sequence[Turn]) -> None:
+        await self._put(owner, session, turns, None)
+
+    async def delete(self, owner: str, session: str) -> bool:
+        start = prefix(owner, session)
+
+        def deleted(table: Table) -> bool:
+            there = self._leaf(table, start) is not None
+            table.delete(start)
+            return there
+
+        return await self._worker.ask(deleted, writes=True)
+
+    async def list(self, owner: str | None, limit: int, after: str | None = None) -> Page:
+        found: list[Summary] = []
+        before: int | None = int(after) if after else NEWEST
+        while before is not None and len(found) < limit:
+            some, before = await self._worker.ask(self._look(owner, before, limit - len(found)))
+            found += some
+        return Page(tuple(found), None if before is None else str(before))
+
+    async def stats(self) -> Stats:
+        return await self._worker.ask(lambda table: Stats(table.count(), table.used_bytes()))
+
+    async def compact(self) -> None:
+        await self._worker.ask(Table.compact)  # as a read is, for SQLite does not do it within a transaction
+
+    def held(self, owner: str, session: str, wait_s: float) -> AbstractAsyncContextManager[None]:
+        return self._turnstile.held(owner, session, wait_s)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Store]:
+        """Whatever is wrong with the folder: then each call says so, until it is better."""
+        self._worker.start()
+        try:
+            yield self
+        finally:
+            await self._worker.stop()
+
+    async def _put(self, owner: str, session: str, turns: Sequence[Turn], leaf: str | None) -> None:
+        start, name = prefix(owner, session), (owner, session)
+
+        def put(table: Table) -> None:
+            values = [envelope.sealed(turn) for turn in turns]
+            standing = self._leaf(table, start)
+            if (standing.label.id if standing else None) != leaf:
+                raise conflict(session, leaf, standing.label.id if standing else None)
+            before = standing.label.size_bytes if standing else 0
+            check_size(session, before + sum(map(len, values)), self._options.session_bytes)
+            if standing is None:
+                table.delete(start)  # what was idle too long
+            now = self._options.clock()
+            for turn, value in zip(turns, values, strict=True):
+                standing = table.put(start, name, standing, turn.id, now, value)
+
+        await self._worker.ask(put, writes=True)
+
+    def _leaf(self, table: Table, start: bytes) -> Row | None:
+        leaf = table.leaf(start)
+        return None if leaf is None or self._idle(leaf) else leaf
+
+    def _idle(self, leaf: Row) -> bool:
+        return leaf.label.at + self._options.timeout_s <= self._options.clock()
+
+    def _look(
+        self, owner: str | None, before: int, limit: int
+    ) -> Callable[[Table], tuple[Sequence[Summary], int | None]]:
+        """Sessions whose last turn came before a row, and the row to go on before; None: there is nothing more."""
+
+        def looked(table: Table) -> tuple[Sequence[Summary], int | None]:
+            found: list[Summary] = []
+            rows = table.last_before(before, LOOKED_AT)
+            for row in rows:
+                start = row.key[:HASH_BYTES]
+                leaf = table.leaf(start)
+                if leaf is None or leaf.key != row.key or self._idle(leaf):
+                    continue
+                whose, name = row.label.name or table.name(start) or ("", "")
+                if name and owner in (None, whose):
+                    said = row.label
+                    found.append(Summary(whose, name, said.id, said.at, counted(row.key), said.size_bytes))
+                if len(found) == limit:
+                    return found, row.number
+            return found, rows[-1].number if len(rows) == LOOKED_AT else None
+
+        return looked
+
+    def _tidy(self, table: Table) -> bool:
+        """The oldest idle sessions leave; True: there are more."""
+        now, used_bytes = self._options.clock(), table.used_bytes()
+        limit_bytes = self._options.size_bytes * (ROOM if self._full else 1.0)
+        self._full = used_bytes > limit_bytes
+        if not self._full and 0 <= now - self._tidied < TIDY_S:
+            return False
+        newest = table.last_number()
+        self._walked = min(self._walked, newest)
+        rows = table.first_after(self._walked, WALKED)
+        left = 0
+        for row in rows:
+            start = row.key[:HASH_BYTES]
+            leaf = table.leaf(start)
+            if leaf is not None and leaf.key == row.key:
+                full = self._full and row.number != newest
+                if not (full or self._idle(leaf)):
+                    break
+                with table.writing():
+                    table.delete(start)
+                self._full = self._full and table.used_bytes() > self._options.size_bytes * ROOM
+                left += 1
+            self._walked = row.number
+            if left == LEAVING:
+                return True
+        else:
+            if len(rows) == WALKED:
+                return True
+        self._tidied = now
+        return False
+
+
+@store("disk")
+@asynccontextmanager
+async def opened(options: StoreOptions) -> AsyncIterator[Store]:
+    async with Disk(options).open() as disk:
+        yield disk

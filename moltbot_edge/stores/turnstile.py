@@ -1,0 +1,65 @@
+"""One at a time has a session, in the order in which they came. Of this process; of other gateways a store knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from moltbot_edge.core.errors import Overloaded, SessionBusy
+
+
+class _Line:
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()  # which is fair
+        self.users = 0
+
+
+class Turnstile:
+    """*waiters* may wait in all lines together; each is a request whose body is held."""
+
+    def __init__(self, waiters: int) -> None:
+        self._limit = waiters
+        self._waiting = 0
+        self._lines: dict[tuple[str, str], _Line] = {}
+
+    @asynccontextmanager
+    async def held(self, owner: str, session: str, wait_s: float) -> AsyncIterator[None]:
+        """Raises `SessionBusy` and `Overloaded`, as `core.store.Store.held`."""
+        key = owner, session
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = _Line()
+        line.users += 1
+        try:
+            if line.lock.locked():
+                await self._wait(line, session, wait_s)
+            else:
+                await line.lock.acquire()
+            try:
+                yield
+            finally:
+                line.lock.release()
+        finally:
+            line.users -= 1
+            if not line.users:
+                del self._lines[key]
+
+    async def _wait(self, line: _Line, session: str, wait_s: float) -> None:
+        if wait_s <= 0:
+            raise busy(session)
+        if self._waiting >= self._limit:
+            raise Overloaded(f"{self._waiting} requests wait for their turn in a session already", retry_after_s=5.0)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(wait_s):
+                await line.lock.acquire()
+        except TimeoutError:
+            raise busy(session, wait_s) from None
+        finally:
+            self._waiting -= 1
+
+
+def busy(session: str, wait_s: float = 0.0) -> SessionBusy:
+    waited = f", and was not free within {wait_s:g} s" if wait_s else ""
+    return SessionBusy(f"another request is at work in session {session!r}{waited}", retry_after_s=1.0)
