@@ -242,12 +242,15 @@ def _engine_models(asking: Asking) -> dict[str, EngineModel]:
 
 
 async def _on_files(asking: Asking) -> Shelf:
+    from moltbot_edge.local.keeping import KeepsNothing
+    from moltbot_edge.local.kv_folder import folder_for
     from moltbot_edge.local.launch import CannotStart, Launcher
     from moltbot_edge.local.memory import Memory, budget_bytes
-    from moltbot_edge.local.shelf import estimated, listed
+    from moltbot_edge.local.shelf import WouldKeep, estimated, listed
 
     engines = asking.config.engines
-    launcher = Launcher(engines, os.environ, logging.getLogger(__name__))
+    keeper = WouldKeep(folder_for(engines.kv_path, os.environ)) if engines.kv_disk_mb else KeepsNothing()
+    launcher = Launcher(engines, os.environ, logging.getLogger(__name__), keeper)
 
     async def look(model: EngineModel) -> Survey:
         try:

@@ -123,6 +123,9 @@ class _Looked(msgspec.Struct, frozen=True):
 class CannotStart(Exception):
     """Why there is no command, for the one who asked for the model."""
 
+    def __init__(self, why: str) -> None:
+        super().__init__(why.encode("utf-8", "replace").decode())  # a file's name need not be text
+
 
 class Launcher:
     """Asks a program for its ``--help`` once. *environment* is the gateway's: an engine gets of it what concerns it."""

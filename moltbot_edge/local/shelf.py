@@ -17,9 +17,20 @@ from moltbot_edge.local.account import Room
 from moltbot_edge.local.board import laid_out_anew
 from moltbot_edge.local.footprint import launched_by
 from moltbot_edge.local.gguf import GgufError
+from moltbot_edge.local.keeping import KeepsNothing
 from moltbot_edge.local.launch import CannotStart, EngineModel, Survey
 
 Look = Callable[[EngineModel], Awaitable[Survey]]
+
+
+class WouldKeep(KeepsNothing):
+    """For who asks what an engine would take: with what lets it save to *folder*, which costs memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def slot_path(self, name: str) -> str | None:
+        return str(self._folder)
 
 
 class Fit(StrEnum):
@@ -83,7 +94,9 @@ def estimated(model: EngineModel, engines: Engines) -> Survey:
     except OSError as error:
         raise CannotStart(f"{model.file} cannot be read: {error.strerror}") from error
     context = min(engines.context_tokens, facts.context_tokens or engines.context_tokens)
-    words = ("--ctx-size", str(context), "--ubatch-size", "128", "--parallel", "1", *engines.args, *model.args)
+    words = ["--ctx-size", str(context), "--ubatch-size", "128", "--parallel", "1", *engines.args, *model.args]
+    if engines.kv_disk_mb and facts.shape.sliding_window:
+        words.append("--swa-full")
     return Survey(size, facts, launched_by(words, facts, laid_out_anew()))
 
 
@@ -103,7 +116,7 @@ def _shown(one: _Looked, all_of_them: Sequence[_Looked], limit_bytes: int, room:
     beside = [other.need_bytes for other in others if not other.model.pin and other.need_bytes <= free]
     return Shown(
         name=model.name,
-        file="" if model.file == Path() else str(model.file),
+        file="" if model.file == Path() else str(model.file).encode("utf-8", "replace").decode(),
         size_bytes=survey.weights_bytes if survey is not None else 0,
         context_tokens=survey.launch.context_tokens or None if survey is not None else None,
         needs_bytes=one.need_bytes,

@@ -249,6 +249,15 @@ async def test_help_is_asked_once(tmp_path: Path, small_file: Path) -> None:
     assert asked.read_text() == "x\n"
 
 
+async def test_a_file_whose_name_is_no_text_is_told_in_text(tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"caf\xe9.gguf")
+    file.touch()
+    async with supervised(fake_engine(tmp_path, "serve()"), file) as supervisor:
+        with pytest.raises(EngineFailed, match=r"caf\?\.gguf cannot be read") as caught:
+            await supervisor.ensure_ready(file.stem)
+        assert "it is empty" in caught.value.message
+
+
 async def test_a_build_that_took_anothers_place_is_asked_again(tmp_path: Path, small_file: Path) -> None:
     program = fake_engine(tmp_path, "say(' '.join(sys.argv[1:])); serve()")
     async with supervised(program, small_file) as supervisor:
