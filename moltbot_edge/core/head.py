@@ -66,6 +66,7 @@ class Wire(msgspec.Struct):
     stream_options: msgspec.Raw = msgspec.Raw()
 
 
+_MODEL = re.compile(rb'"model"\s*:\s*')
 _decode = msgspec.json.Decoder(Wire).decode
 _decode_options = msgspec.json.Decoder(_Options).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -161,10 +162,11 @@ def with_model(body: bytes | bytearray, wanted: str, head: Head) -> list[Body]:
     if not head.ours and body.count(b'"model"') == 1 and b"\\u006" not in body:
         if wanted == found:
             return [body]
-        place = re.search(rb'"model"\s*:\s*(' + re.escape(msgspec.json.encode(found)) + rb")", body)
-        if place is not None:
+        said = msgspec.json.encode(found)
+        place = _MODEL.search(body)
+        if place is not None and body.startswith(said, place.end()):
             view = memoryview(body)
-            return [view[: place.start(1)], msgspec.json.encode(wanted), view[place.end(1) :]]
+            return [view[: place.end()], msgspec.json.encode(wanted), view[place.end() + len(said) :]]
     fields = _decode_fields(body)
     if head.ours:
         fields = {name: value for name, value in fields.items() if name not in OURS}

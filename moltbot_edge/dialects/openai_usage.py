@@ -60,12 +60,14 @@ class TimingsWire(msgspec.Struct):
 
 
 def _usage(read: int | None, written: int | None, cached: int | None) -> Usage:
-    tokens = _tokens(read)
-    return Usage(tokens, _tokens(written), min(_tokens(cached), tokens))
+    tokens, held = _tokens(read), _tokens(cached)
+    return Usage(tokens, _tokens(written), held if held < tokens else tokens)
 
 
 def _tokens(said: int | None) -> int:
-    return min(max(said or 0, 0), MOST_TOKENS)
+    if said is None or said <= 0:
+        return 0
+    return said if said < MOST_TOKENS else MOST_TOKENS
 
 
 def _rate(said: float | None) -> float:

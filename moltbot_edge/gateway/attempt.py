@@ -214,6 +214,7 @@ class Attempts:
                 reader,
                 own,
                 lambda: self._answers(attempt),
+                streamed=streamed,
                 hold_bytes=limits.reply_hold_bytes,
                 event_bytes=limits.event_bytes,
                 any_kind=request.path in request.dialect.any_kind,

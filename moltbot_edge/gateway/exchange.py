@@ -76,7 +76,11 @@ class Exchange:
             elif names and self._planner.rests(route):
                 await self._spared(route, names, request, marks, output, began)
             else:
-                await self._first(route, request, marks, output, began)
+                try:
+                    asked = self._asked(route, request, marks)
+                    await self._rounds.ask(asked, output, began, patient=not names)
+                except GatewayError as error:
+                    await self._after(error, route, request, marks, output, began)
         except GatewayError as error:
             output.fail(error)
         finally:
@@ -86,17 +90,28 @@ class Exchange:
             metrics.requests.cell(request.dialect.name, alias, str(output.status or 499)).add()
             metrics.request_seconds.cell(alias).observe(self._now() - began)
 
-    async def _first(self, route: Route, request: Request, marks: Sequence[int], output: Output, began: float) -> None:
-        """Ask for *route*, and then for what there is instead."""
-        wanted = request.head.fallbacks
-        try:
-            await self._ask(route, b"", request, marks, output, began, patient=not (wanted or route.fallbacks))
-        except GatewayError as error:
-            names = () if output.answering else instead(route, wanted, error)
-            if not names:
-                raise
-            why = "too-long" if says_too_long(error) else "failed"
-            await self._instead(route, names, why, request, marks, output, began)
+    def _asked(self, route: Route, request: Request, marks: Sequence[int], reason: bytes = b"") -> Asked:
+        """*reason*, where *route* stands for another, is the one for the reply's header."""
+        plan = self._planner.plan(route, request, marks)
+        lesson = None if plan.cohort is None else self._experience.opened(request, route, plan.cohort)
+        asked = Asked(request, route, plan, marks, lesson, reason)
+        return asked.planned(plan) if reason else asked
+
+    async def _after(
+        self,
+        error: GatewayError,
+        route: Route,
+        request: Request,
+        marks: Sequence[int],
+        output: Output,
+        began: float,
+    ) -> None:
+        """Ask for what there is in the place of *route*, which has failed. Raises *error* where there is nothing."""
+        names = () if output.answering else instead(route, request.head.fallbacks, error)
+        if not names:
+            raise error
+        why = "too-long" if says_too_long(error) else "failed"
+        await self._instead(route, names, why, request, marks, output, began)
 
     async def _spared(
         self,
@@ -113,24 +128,7 @@ class Exchange:
         except GatewayError as error:
             if output.answering or not error.retryable:
                 raise
-            await self._ask(route, b"", request, marks, output, began, patient=True)
-
-    async def _ask(
-        self,
-        route: Route,
-        reason: bytes,
-        request: Request,
-        marks: Sequence[int],
-        output: Output,
-        began: float,
-        *,
-        patient: bool,
-    ) -> None:
-        """*reason*, where *route* stands for another, is the one for the reply's header."""
-        plan = self._planner.plan(route, request, marks)
-        lesson = None if plan.cohort is None else self._experience.opened(request, route, plan.cohort)
-        asked = Asked(request, route, plan, marks, lesson, reason)
-        await self._rounds.ask(asked.planned(plan) if reason else asked, output, began, patient=patient)
+            await self._rounds.ask(self._asked(route, request, marks), output, began)
 
     async def _instead(
         self,
@@ -154,7 +152,8 @@ class Exchange:
                     )
                 self._metrics.fallbacks.cell(first.alias, route.alias, why).add()
                 reason = b"%b: %b" % (first.alias.encode(), why.encode())
-                await self._ask(route, reason, request, marks, output, began, patient=position == len(names))
+                asked = self._asked(route, request, marks, reason)
+                await self._rounds.ask(asked, output, began, patient=position == len(names))
                 return
             except GatewayError as error:
                 if output.answering or position == len(names) or not (error.retryable or says_too_long(error)):

@@ -93,9 +93,12 @@ class Experience:
 
         Looks at it only where a reply of the same caller waits for a sign.
         """
+        latest = self._latest.get(request.key)
+        if latest is None:
+            return
         waiting = [
             lesson
-            for lesson in self._latest.get(request.key, ())
+            for lesson in latest
             if lesson.ended_at is not None
             and not lesson.judged
             and (lesson.alias == route.alias or now - lesson.ended_at <= verdict.LATEST_S)

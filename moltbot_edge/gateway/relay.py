@@ -47,12 +47,14 @@ def relay(
     own: Headers,
     answers: Callable[[], bool],
     *,
+    streamed: bool,
     hold_bytes: int,
     event_bytes: int,
     any_kind: bool = False,
     mending: Callable[[bytes], Mender | None] | None = None,
 ) -> Awaitable[None]:
-    """Pass *reply* to *output*; *reader*, of a stream or of a whole, sees it go by. *own* are the gateway's headers.
+    """Pass *reply* to *output*; *reader*, of a stream or of a whole, sees it go by. *own* are the gateway's headers,
+    *streamed* is what `is_stream` says.
 
     *answers* is called before the first byte of an answer goes out: of a stream at its first event, as some upstreams
     send the head long before it. Where it gives False nothing is written, and whoever says so cancels this.
@@ -61,7 +63,7 @@ def relay(
     Raises what `Reply.pump` raises, and `InvalidReply` for an event longer than *event_bytes* and for what is no
     answer although its status says so; whether anything reached the caller before that, *output* knows.
     """
-    if is_stream(reply):
+    if streamed:
         headers = [pair for pair in reply.headers if pair[0] not in SAID_BY_OUTPUT]
         return _events(reply, output, reader, headers + own, answers, event_bytes, mending)
     headers = [pair for pair in reply.headers if pair[0] not in NOT_PASSED]
