@@ -84,7 +84,8 @@ class Memory:
         for folder in (mount / own, *(mount / own).parents):
             limit, used = _text(folder / "memory.max").strip(), _text(folder / "memory.current").strip()
             if limit.isdigit() and used.isdigit():
-                clean = _words(folder / "memory.stat").get("inactive_file", 0)
+                told = _words(folder / "memory.stat")  # weights that were used twice are active, as in MemAvailable
+                clean = told.get("inactive_file", 0) + told.get("active_file", 0)
                 free.append(int(limit) - int(used) + clean)
             if folder == mount:
                 break

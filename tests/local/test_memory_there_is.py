@@ -33,7 +33,8 @@ def test_what_is_available_is_what_the_machine_says(tmp_path: Path) -> None:
 
 
 def test_a_control_group_may_grant_less_and_its_clean_pages_are_free(tmp_path: Path) -> None:
-    given = {"max": str(1000 * MIB), "current": str(700 * MIB), "stat": f"anon 5\ninactive_file {300 * MIB}\n"}
+    given = {"max": str(1000 * MIB), "current": str(700 * MIB), "stat": "anon 5\n"}
+    given["stat"] += f"inactive_file {100 * MIB}\nactive_file {200 * MIB}\n"  # the weights of an engine are active
     memory = machine(tmp_path, meminfo=MEMINFO, cgroup="0::/system.slice/gateway.service\n", **given)
     assert memory.available() == 600 * MIB
     above = tmp_path / "sys/fs/cgroup/system.slice"
