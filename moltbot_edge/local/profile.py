@@ -167,8 +167,7 @@ def _lines(help_text: str) -> list[tuple[list[str], bool]]:
 def _wishes(on: Board, model: Facts, settings: Settings) -> list[Flag]:
     context = min(settings.context_tokens, model.context_tokens or settings.context_tokens)
     wishes = [*_EVERYWHERE, *_BOARDS[on], (f"--ctx-size {context}",), (f"--threads {settings.threads}",)]
-    if "," not in settings.name:  # which would make it several names
-        wishes.append((f"--alias {settings.name}",))
+    wishes.append((f"--alias {settings.name.replace(',', ' ')}",))  # a comma would make it several names
     if settings.projector is not None:
         wishes.append((f"--mmproj {settings.projector}",))
     if settings.slot_path is not None:

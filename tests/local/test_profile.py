@@ -226,5 +226,6 @@ def test_a_sliding_window_is_kept_whole_where_it_may_be_saved() -> None:
     assert "--swa-full" not in line(settings=saves)
 
 
-def test_a_name_with_a_comma_is_no_alias() -> None:
-    assert "--alias" not in line(settings=msgspec.structs.replace(SETTINGS, name="a,b"))
+def test_a_name_with_a_comma_is_one_alias() -> None:
+    words = flags(NEW, Board.OTHER, CHAT, msgspec.structs.replace(SETTINGS, name="my model, v1"))
+    assert words[words.index("--alias") + 1] == "my model  v1"
