@@ -44,6 +44,7 @@ async def test_the_default_tries_what_it_has_not_seen_and_then_goes_where_the_fi
 
 async def test_one_that_failed_and_then_the_one_that_is_left() -> None:
     async with upstream(raw()) as bad, upstream(says()) as good, serving(config(bad, good)) as gateway:
+        bad.on_probe = answers(503)
         assert (await gateway.ask()).status == 200
         assert (await gateway.ask()).status == 200
         metrics = await gateway.metrics()
