@@ -45,12 +45,21 @@ class Hedging:
         self._planner = planner
         self._metrics = metrics
         self._now = now
+        self._places: dict[str, str] = {}  # by upstream: what an address means takes longer to read than to know
         self._ratios: dict[tuple[str, bool], deque[float]] = {}  # measured over predicted, by deployment and streamed
 
     def other(self, first: Deployment, rest: Sequence[Deployment]) -> Deployment | None:
-        """The next of *rest* that is on another machine."""
-        here = place_of(first.upstream)
-        return next((one for one in rest if place_of(one.upstream) != here), None)
+        """The next of *rest* that is on another machine, and that has room where one of them has."""
+        here = self._place(first.upstream)
+        elsewhere = [one for one in rest if self._place(one.upstream) != here]
+        full = elsewhere[0] if elsewhere else None
+        return next((one for one in elsewhere if self._attempts.lines.room(one)), full)
+
+    def _place(self, upstream: Upstream) -> str:
+        place = self._places.get(upstream.name)
+        if place is None:
+            self._places[upstream.name] = place = place_of(upstream)
+        return place
 
     async def ask(
         self,

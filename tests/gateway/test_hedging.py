@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from harness import Gateway, serving
 from machines import LOCAL, PUBLIC, machines, on
+from msgspec.structs import replace
 from raw_caller import QUESTION, request
 from scripted_upstream import (
     DONE,
@@ -23,7 +24,7 @@ from scripted_upstream import (
     upstream,
 )
 
-from moltbot_edge.config.schema import Alias, Config, Hedge, Model, Router
+from moltbot_edge.config.schema import Alias, Config, Hedge, Limits, Model, Router
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("machines")]
 __all__ = ["machines"]
@@ -253,6 +254,21 @@ async def test_a_second_that_is_full_is_not_asked() -> None:
             await other.was_asked()
             assert (await gateway.ask()).body == completion("first")
             assert await hedges(gateway) == {"no-room": 1}
+
+
+async def test_a_third_is_asked_where_the_second_is_full() -> None:
+    async with (
+        upstream(later_a_little(says("first"), seconds=60)) as slow,
+        upstream(hangs()) as full,
+        upstream(says("third")) as third,
+    ):
+        urls = [on(name, box) for name, box in zip(LOCAL, (slow, full, third), strict=True)]
+        configured = replace(settings(*urls), limits=Limits(connections=1))
+        async with serving(configured) as gateway, gateway.caller() as client:
+            await client.send(request(QUESTION | {"model": "m1"}))
+            await full.was_asked()
+            assert (await gateway.ask()).body == completion("third")
+            assert await hedges(gateway) == {"started": 1, "won": 1}
 
 
 async def test_off_is_off() -> None:
