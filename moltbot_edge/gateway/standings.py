@@ -76,7 +76,10 @@ class Standings:
         if marks:
             cacheable, mark = self._cacheable(name, body_bytes, tokens, marks), marks[-1]
             self._prefixes.setdefault(name, Prefixes()).keep(marks, body_bytes)
-        read = max(tokens - max(cacheable * speed.cache_hits, speed.always_cached), 1.0)
+        held = cacheable * speed.cache_hits
+        read = tokens - (held if held > speed.always_cached else speed.always_cached)
+        if read < 1.0:
+            read = 1.0
         queue_s = standing.queue_s(now) if standing.in_flight else 0.0
         if speed.reading.weight:
             first_token_s = speed.first_token_s(read, now)

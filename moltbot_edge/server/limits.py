@@ -53,7 +53,8 @@ class BodyBudget:
 
     def give(self, size: int) -> None:
         self.held_bytes -= size
-        self._admit()
+        if self._waiting:
+            self._admit()
 
     def _admit(self) -> None:
         while self._waiting and self.held_bytes + self._waiting[0][0] <= self.limit_bytes:
