@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from moltbot_edge.api import StoreDamaged, StoreError, StoreLocked
+from moltbot_edge.api import StoreDamaged, StoreError, StoreFull, StoreLocked, StoreReadOnly
 from moltbot_edge.stores import salvage
 from moltbot_edge.stores.sqlite_errors import WORDS, translated
 from moltbot_edge.stores.table import Table
@@ -56,17 +56,18 @@ class Folder:
         assert self._table is not None
         return self._table
 
-    def well(self) -> None:
-        if self.trouble is not None:
+    def well(self, wrote: bool = True) -> None:
+        """That it can be read says nothing of whether it can be written."""
+        if self.trouble is not None and (wrote or not isinstance(self.trouble, StoreFull | StoreReadOnly)):
             self._log.info("the sessions in %s are kept again", self.path)
             self.trouble = None
 
     def failed(self, error: StoreError) -> StoreError:
-        """*error*, known from now on. A table that only had no room is gone on with."""
+        """*error*, known from now on. A table that can only not be written is still read."""
         if self.trouble is None or type(self.trouble) is not type(error):
             self._log.error("%s", error)
         self.trouble = error
-        if error.status != 507:
+        if not isinstance(error, StoreFull | StoreReadOnly):
             self._close_table()
         return error
 

@@ -178,13 +178,13 @@ class Table:
 
     def leaf(self, start: bytes) -> Row | None:
         """The last turn of a session, without what was said."""
-        for row in self._rows("key >= ? AND key <= ? ORDER BY key DESC LIMIT 1", start + FIRST, start + LAST):
+        for row in self._rows("key >= ? AND key <= ? ORDER BY key DESC", start + FIRST, start + LAST):
             return row
         return None
 
     def name(self, start: bytes) -> tuple[str, str] | None:
         """Owner and session."""
-        for row in self._rows("key >= ? AND key <= ? ORDER BY key LIMIT 1", start + FIRST, start + LAST):
+        for row in self._rows("key >= ? AND key <= ? ORDER BY key", start + FIRST, start + LAST):
             return row.label.name
         return None
 
@@ -207,7 +207,11 @@ class Table:
 
     def put(self, start: bytes, name: tuple[str, str], after: Row | None, turn_id: str, at: float, value: bytes) -> Row:
         """One more turn, *after* its session's leaf. Within `writing`."""
-        count = 1 if after is None else counted(after.key) + 1
+        # Also after a leaf that cannot be read.
+        (last,) = self._sql(
+            "SELECT max(key) FROM Cache WHERE key >= ? AND key <= ?", (start + FIRST, start + LAST)
+        ).fetchone()
+        count = counted(last) + 1 if last else 1
         size_bytes = len(value) + (after.label.size_bytes if after is not None else 0)
         row = Row(
             0, start + count.to_bytes(COUNT_BYTES, "big"), Label(turn_id, at, size_bytes, None if after else name)

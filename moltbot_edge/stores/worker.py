@@ -108,7 +108,7 @@ class Worker:
 
     def _write(self, jobs: list[_Job]) -> None:
         try:
-            results = self._mending(lambda table: self._commit(table, jobs))
+            results = self._mending(lambda table: self._commit(table, jobs), writes=True)
         except Exception as error:
             if len(jobs) > 1:  # one of them may be at fault, or too large for what is left
                 for job in jobs:
@@ -132,7 +132,7 @@ class Worker:
                     results.append(refused)
         return results
 
-    def _mending(self, do: Callable[[Table], T]) -> T:
+    def _mending(self, do: Callable[[Table], T], *, writes: bool = False) -> T:
         """Once more with a new table, where the old one is found damaged."""
         table = self.folder.table()
         try:
@@ -145,7 +145,7 @@ class Worker:
                 result = do(self.folder.table())
         except FAILURES as error:
             raise self.folder.failed(translated(error, self.folder.path)) from error
-        self.folder.well()
+        self.folder.well(wrote=writes)
         return result
 
     def _tidied(self) -> bool:
