@@ -78,6 +78,7 @@ class Translation:
         named = request.dialect.id_header
         self._named: Headers = [] if named is None else [(named.encode(), f"req_{head.id}".encode())]
         self._written_chars = 0
+        self._called = False
         self.forwarded = forwarded_to(theirs, request)
         codec = request.dialect.codec()
         check_text(request.body)
@@ -154,6 +155,7 @@ class Translation:
             if not answering:
                 held.extend(events)
                 if not any(type(event) not in SAYS_NOTHING for event in held):
+                    del held[1:-1]  # of usage the last holds
                     return self._failure is None
                 if not answers():
                     return False
@@ -244,12 +246,21 @@ class Translation:
             kind = type(event)
             if kind is TextDelta or kind is ReasoningDelta:
                 self._written_chars += len(event.text)  # type: ignore[union-attr]
+            elif kind is ToolCallDelta:
+                self._written_chars += len(event.arguments)  # type: ignore[union-attr]
+            elif kind is ToolCallBegan:
+                self._called = True
             elif kind is UsageSaid:
                 self.usage, self.timings = event.usage, event.timings or self.timings  # type: ignore[union-attr]
             elif kind is Broke:
                 self._failure = UpstreamBroke(event.message)  # type: ignore[union-attr]
                 events = events[:place]
                 break
+        limit = self._limits.translated_bytes
+        if self._called and self._written_chars > limit:  # writers hold what they cannot say before a call is whole
+            self._failure = self._failure or InvalidReply(
+                f"the reply calls tools, and is longer than {limit} characters"
+            )
         if self.observer is not None:
             self.observer.see(events)
         return events

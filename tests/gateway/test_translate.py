@@ -430,3 +430,30 @@ async def test_what_is_no_text_is_refused_wherever_it_stands() -> None:
         assert not box.asked
     assert answer.status == 400
     assert "not JSON" in answer.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/chat", QUESTION),
+        ("/v1/messages", QUESTION | {"stream": True, "max_tokens": 9}),
+        (RESPONSES, STREAMED),
+    ],
+)
+async def test_a_call_that_never_ends_is_not_held_for_ever(path: str, body: dict[str, Any]) -> None:
+    calls = [{"index": place, "id": f"c{place}", "function": {"name": "f", "arguments": "{"}} for place in (0, 1)]
+    more = [{"index": 1, "function": {"arguments": "x" * 1_000}}]
+
+    def piece(calls: list[dict[str, Any]]) -> bytes:
+        return chunk(b"data: %b\n\n" % json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": calls}}]}).encode())
+
+    async def endless(visit: Visit) -> None:
+        await visit.send(STREAM_HEAD, piece(calls))
+        while not visit.gone.is_set():
+            await visit.send(piece(more))
+
+    async with upstream(endless) as box, serving(config(box, translated_bytes=50_000)) as gateway:
+        answer = await gateway.ask(body, path=path)
+        assert b"longer than 50000 characters" in answer.body
+        async with asyncio.timeout(2):
+            await box.visits[0].gone.wait()
