@@ -1,0 +1,142 @@
+"""A turn that is written down is the same when it is read, and what is none is refused."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moltbot_edge.api import InvalidRequest
+from moltbot_edge.core import record, session
+from moltbot_edge.core.chat import (
+    File,
+    Image,
+    Message,
+    Own,
+    Part,
+    Reasoning,
+    Refusal,
+    Role,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
+from moltbot_edge.core.events import Usage
+from moltbot_edge.core.record import Unreadable
+from moltbot_edge.core.session import Turn, is_id, made_id
+from moltbot_edge.stores import envelope
+
+words = st.text(max_size=30)
+some = st.none() | words
+part: st.SearchStrategy[Part] = st.one_of(
+    st.builds(Text, text=words, cached=st.booleans()),
+    st.builds(Refusal, text=words),
+    st.builds(Image, media_type=some, data=some, url=some, detail=some, id=some),
+    st.builds(File, media_type=some, data=some, text=some, url=some, name=some, id=some),
+    st.builds(Reasoning, text=words, seal=some, origin=some, redacted=st.booleans(), id=some),
+    st.builds(ToolCall, id=words, name=words, arguments=words),
+    st.builds(ToolResult, id=words, parts=st.just((Text(text="12"), Image(url="x"))), failed=st.booleans(), name=some),
+    st.builds(Own, origin=words, kind=words, raw=st.binary(max_size=30)),
+)
+message = st.builds(Message, st.sampled_from(Role), st.lists(part, max_size=3).map(tuple), some)
+messages = st.lists(message, max_size=3).map(tuple)
+tool = st.builds(Tool, name=words, description=some, parameters=st.none() | st.binary(max_size=30))
+turn = st.builds(
+    Turn,
+    id=st.just(made_id(1.0, bytes(10))),
+    at=st.floats(0, 1e10),
+    parent=st.none(),
+    messages=messages,
+    reply=message,
+    system=st.none() | messages,
+    tools=st.none() | st.lists(tool, max_size=2).map(tuple),
+    model=words,
+    usage=st.none() | st.builds(Usage, st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)),
+    dropped=st.lists(words, max_size=2).map(tuple),
+)
+
+
+@given(turn)
+def test_what_is_read_is_what_was_written(turn: Turn) -> None:
+    assert record.read(record.written(turn)) == turn
+    assert envelope.opened(envelope.sealed(turn)) == turn
+    assert record.from_lines(b"".join(record.lines("talk", [turn]))) == ("talk", (turn,))
+
+
+def test_every_part_of_a_chat_can_be_kept() -> None:
+    parts = {kind.__name__ for kind in Part.__subclasses__()}
+    assert parts == {"Text", "Refusal", "Image", "File", "Reasoning", "ToolCall", "ToolResult", "Own"}
+
+
+def long_turn() -> Turn:
+    said = Message(Role.USER, (Text(text="words and more words " * 50),))
+    return Turn(id=made_id(1.0, bytes(10)), at=1.0, messages=(said,), reply=said)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_a_bit_that_was_lost_is_noticed(place: int, change: int) -> None:
+    kept = bytearray(envelope.sealed(long_turn()))
+    kept[place % len(kept)] ^= change
+    with pytest.raises(Unreadable):
+        envelope.opened(bytes(kept))
+
+
+@pytest.mark.parametrize("kept", [b"", b"p", b"\x80\x04K\x01.", b"p\0\0\0\0", b"z\0\0\0\0"])
+def test_what_is_no_record_is_refused(kept: bytes) -> None:
+    with pytest.raises(Unreadable):
+        envelope.opened(kept)
+
+
+def test_what_a_later_version_added_is_passed_over_and_a_later_version_is_refused() -> None:
+    turn = long_turn()
+    more = {**msgspec.to_builtins(turn), "mood": "fine"}
+    assert record.read(bytes([record.VERSION]) + msgspec.msgpack.encode(more)) == turn
+    with pytest.raises(Unreadable, match="of version 2"):
+        record.read(bytes([2]) + msgspec.msgpack.encode(more))
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (b"", "nothing to import"),
+        (b'{"moltbot_session": 1, "session": "talk"}\n', "nothing to import"),
+        (b"hello\n", "line 1 of the import"),
+        (b'{"moltbot_session": 2, "session": "talk"}\n', "line 1 of the import: of version 2"),
+        (b'{"moltbot_session": 1, "session": "a b"}\n', "a session's name is"),
+    ],
+)
+def test_an_import_says_which_line_is_wrong(lines: bytes, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        record.from_lines(lines)
+
+
+def test_an_import_whose_turns_do_not_follow_each_other_is_refused() -> None:
+    one = long_turn()
+    two = msgspec.structs.replace(one, id=made_id(2.0, bytes(10)), parent="nobody")
+    with pytest.raises(InvalidRequest, match=r"line 3 of the import: .* which is not there"):
+        record.from_lines(b"".join(record.lines("talk", [one, two])))
+    with pytest.raises(InvalidRequest, match="does not come after"):
+        record.from_lines(b"".join(record.lines("talk", [one, one])))
+
+
+@given(st.floats(0, 1e10), st.floats(-10, 10), st.binary(min_size=10, max_size=10), st.binary(min_size=10, max_size=10))
+def test_ids_sort_by_time_and_after_each_other_whatever_the_clock_says(
+    at: float, later: float, one: bytes, other: bytes
+) -> None:
+    first = made_id(at, one)
+    second = made_id(at + later, other, after=first)
+    assert first < second
+    assert is_id(first)
+    assert is_id(second)
+    assert made_id(at, one) < made_id(at + 0.01, other)
+
+
+def test_a_lost_turn_cuts_off_what_came_before_it_and_a_ring_ends() -> None:
+    one, two = made_id(1.0, bytes(10)), made_id(2.0, bytes(10))
+    last = msgspec.structs.replace(long_turn(), id=two, parent=one)
+    assert session.path([last], two) == (last,)
+    ring = msgspec.structs.replace(last, parent=two)
+    assert session.path([ring], two) == (ring,)
+    assert session.path([], None) == ()
