@@ -248,6 +248,7 @@ TOO_LONG_FOR_IT = frozenset({400, 413, 422, 500})  # Ollama's embeddings say it 
 TOO_LONG = (
     b"context_length_exceeded",
     b"exceed_context_size",
+    b"available context size",
     b"context length",
     b"context window",
     b"prompt is too long",

@@ -9,6 +9,8 @@ from harness import config, serving
 from raw_caller import QUESTION
 from scripted_upstream import answers, says, upstream
 
+from moltbot_edge.config.schema import Config, Model
+
 pytestmark = pytest.mark.anyio
 
 # llama-server's own words for both.
@@ -47,6 +49,16 @@ async def test_it_has_the_words_by_which_they_know_it_where_there_is_no_code() -
         "message": "prompt is too long: the request exceeds the available context size",
     }
     assert told.error == "the request exceeds the available context size"
+
+
+async def test_it_is_known_by_its_words_where_an_upstream_has_nothing_else() -> None:
+    said = answers(400, '{"error":"request (2410 tokens) exceeds the available context size (1024 tokens)"}')
+    async with upstream(said) as box:
+        model = Model(name="chat", endpoint=box.url, type="ollama")
+        async with serving(Config(model_registry=[model])) as gateway:
+            answer = await gateway.ask()
+    assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
+    assert answer.error["message"].startswith("request (2410 tokens)")
 
 
 async def test_who_says_it_as_its_vendor_does_is_passed_on_as_it_said_it() -> None:
