@@ -192,6 +192,7 @@ class Dialect(Protocol):
     stream_type: str = EVENT_STREAM  # or `NDJSON`: a line is an event
     any_kind: Collection[str] = ()  # the paths whose whole replies need not be JSON
     needed: Mapping[str, str] = {}
+    beside: str | None = None  # a dialect in which whoever speaks this one is asked for what this one has no path for
     id_header: str | None = None  # where a client looks for what to say of a request that went wrong
 
     def head(self, path: str, content_type: bytes, body: bytes | bytearray) -> Head:

@@ -62,6 +62,7 @@ class OpenAIResponses(Dialect):
         "/v1/responses": Operation.CHAT,
         "/v1/responses/input_tokens": Operation.COUNT,
     }
+    beside = "openai-chat"  # their maker has embeddings, sounds and pictures at the same address
 
     def foreign(self, body: bytes | bytearray, model: str) -> bool:
         # The seal of a thought of Claude's, as `responses_seal` hands it to callers: OpenAI cannot open it.

@@ -56,7 +56,7 @@ class Dialects:
                 break
         else:
             return route  # nearly always
-        spoken = [_asked_in(name, one) for one in route.deployments]
+        spoken = [self._asked_in(request, one) for one in route.deployments]
         able = tuple(one for one in spoken if one.upstream.dialect == name or self._has(one, request))
         if able:
             return route if able == route.deployments else msgspec.structs.replace(route, deployments=able)
@@ -71,7 +71,10 @@ class Dialects:
             return operation is not None
         return operation in self.named(deployment.upstream.dialect).operations.values()
 
-
-def _asked_in(dialect: str, one: Deployment) -> Deployment:
-    upstream = as_spoken(one.upstream, dialect)
-    return one if upstream is one.upstream else msgspec.structs.replace(one, upstream=upstream)
+    def _asked_in(self, request: Request, one: Deployment) -> Deployment:
+        name = request.dialect.name
+        upstream = as_spoken(one.upstream, name)
+        chats = request.dialect.operations.get(request.path) is Operation.CHAT
+        if not chats and upstream.dialect != name and self.named(upstream.dialect).beside == name:
+            upstream = msgspec.structs.replace(upstream, dialect=name)
+        return one if upstream is one.upstream else msgspec.structs.replace(one, upstream=upstream)

@@ -258,13 +258,13 @@ async def test_what_is_dropped_is_named() -> None:
 async def test_a_path_that_an_upstreams_dialect_has_not_goes_to_another_or_is_refused() -> None:
     ranked = {"model": "chat", "query": "q", "documents": ["a"]}
     async with upstream(says()) as other, upstream(answers(200, '{"results":[]}')) as same:
-        async with serving(config(other, same, kinds=("openai-responses", "openai-chat"))) as gateway:
+        async with serving(config(other, same, kinds=("anthropic-messages", "openai-chat"))) as gateway:
             assert (await ask(gateway, ranked, "/v1/rerank")).json == {"results": []}
-        async with serving(config(other, kinds=("openai-responses",))) as gateway:
+        async with serving(config(other, kinds=("anthropic-messages",))) as gateway:
             answer = await ask(gateway, ranked, "/v1/rerank")
     assert not other.asked
     assert answer.status == 400
-    assert answer.error["message"] == "/v1/rerank cannot be had of 'chat', whose upstream speaks openai-responses"
+    assert answer.error["message"] == "/v1/rerank cannot be had of 'chat', whose upstream speaks anthropic-messages"
 
 
 # The caller's side.
@@ -457,3 +457,23 @@ async def test_a_call_that_never_ends_is_not_held_for_ever(path: str, body: dict
         assert b"longer than 50000 characters" in answer.body
         async with asyncio.timeout(2):
             await box.visits[0].gone.wait()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/v1/embeddings", {"input": [1, 2]}, {"data": [{"embedding": [1]}]}),
+        ("/v1/completions", {"prompt": "x"}, {"choices": [{"text": "y"}]}),
+        ("/v1/rerank", {"query": "x", "documents": ["y"]}, {"results": []}),
+        ("/v1/images/generations", {"prompt": "x"}, {"data": []}),
+    ],
+)
+async def test_who_speaks_responses_is_asked_for_the_rest_as_openai(path: str, body: dict[str, Any], said: Any) -> None:
+    script = answers(200, json.dumps(said))
+    async with upstream(script) as box, serving(config(box, kinds=("openai-responses",))) as gateway:
+        answer = await gateway.ask({"model": "chat"} | body, path=path)
+        assert answer.status == 200
+        assert (box.asked[0].path, json.loads(box.asked[0].body)) == (path, {"model": "their-name"} | body)
+        box.play(answers(200, '{"output":[],"status":"completed"}'))
+        assert (await gateway.ask(QUESTION)).status == 200
+        assert box.asked[1].path == "/v1/responses"
