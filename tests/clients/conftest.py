@@ -20,18 +20,16 @@ import pytest
 from clients import eyes
 from clients.target import CONTEXT_TOKENS, DIALECTS, KEY, Target
 
-HERE = Path(__file__).parent
-TOOLS = HERE.parent / "end_to_end/tools.jinja"
+TOOLS = Path(__file__).parents[1] / "end_to_end/tools.jinja"
 GENTLE = ["--threads", "2", "--poll", "0"]  # two engines that spin starve each other on two cores
+SLOTS = 4
 KEYS = [{"name": "clients", "hash": f"sha256:{hashlib.sha256(KEY.encode()).hexdigest()}"}]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Some clients leave their connections to the collector: that is theirs to mend."""
-    for item in items:
-        if HERE in item.path.parents:
-            for leaves in ("ResourceWarning", "pytest.PytestUnraisableExceptionWarning"):
-                item.add_marker(pytest.mark.filterwarnings(f"ignore::{leaves}"))
+    for left in ("ResourceWarning", "pytest.PytestUnraisableExceptionWarning"):
+        config.addinivalue_line("filterwarnings", f"ignore::{left}")
 
 
 @contextmanager
@@ -69,7 +67,9 @@ def with_engines(llama_server: Path, chat_model: Path, tmp_path_factory: pytest.
 
     config = {
         "model_registry": [
-            model("chat", "--jinja", "--chat-template-file", str(TOOLS)) | {"context_tokens": CONTEXT_TOKENS},
+            # A slot for each kind of question: what all clients begin with alike is read once.
+            model("chat", "--jinja", "--chat-template-file", str(TOOLS), "--parallel", str(SLOTS))
+            | {"context_tokens": CONTEXT_TOKENS * SLOTS},
             model("embed", "--embeddings", "--pooling", "mean") | {"context_tokens": 512},
             model("see", file=seeing) | {"context_tokens": 512},
         ],

@@ -130,7 +130,8 @@ def test_a_picture_is_read(client: Anthropic, target: Target) -> None:
     picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PICTURE}}
     read = []
     for parts in ([words], [words, picture]):
-        message = client.messages.create(**asked(target, {"role": "user", "content": parts}) | {"model": target.see})
+        said = {"role": "user", "content": parts}
+        message = client.messages.create(**asked(target, said, tokens=4) | {"model": target.see})
         assert message.content
         read.append(message.usage.input_tokens + (message.usage.cache_read_input_tokens or 0))
     assert read[1] - read[0] >= eyes.PATCHES

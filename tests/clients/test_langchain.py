@@ -143,7 +143,7 @@ def test_a_picture_for_a_model_of_words_is_refused(target: Target, made: Made) -
 @each
 def test_a_picture_is_read(target: Target, made: Made) -> None:
     picture = {"type": "image", "base64": PICTURE, "mime_type": "image/png"}
-    reply = made(target, model=target.see).invoke([HumanMessage([{"type": "text", "text": WHAT}, picture])])
+    reply = made(target, model=target.see, tokens=4).invoke([HumanMessage([{"type": "text", "text": WHAT}, picture])])
     assert reply.text
     assert reply.usage_metadata is not None
     assert reply.usage_metadata["input_tokens"] > eyes.PATCHES

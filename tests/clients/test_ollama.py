@@ -116,7 +116,7 @@ def test_a_picture_is_read(client: ollama.Client, target: Target) -> None:
     read = []
     for images in ([], [PICTURE]):
         said: Any = [{"role": "user", "content": WHAT, "images": images}]
-        reply = client.chat(target.see, messages=said, options=brief())
+        reply = client.chat(target.see, messages=said, options=brief(4))
         assert reply.message.content
         read.append(reply.prompt_eval_count or 0)
     assert read[1] - read[0] >= eyes.PATCHES

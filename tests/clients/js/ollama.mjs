@@ -62,7 +62,7 @@ test("a picture is read", async () => {
   const read = [];
   for (const images of [[], [shared.PICTURE]]) {
     const messages = [{ role: "user", content: shared.WHAT, images }];
-    read.push((await client.chat(asked({ model: see, messages }))).prompt_eval_count);
+    read.push((await client.chat(asked({ model: see, messages }, 4))).prompt_eval_count);
   }
   assert.ok(read[1] - read[0] >= shared.PATCHES);
 });
