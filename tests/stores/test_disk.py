@@ -105,7 +105,8 @@ def test_a_planted_pickle_never_runs(tmp_path: Path) -> None:
 def test_a_table_takes_and_gives_bytes_only(tmp_path: Path) -> None:
     table = Table(tmp_path)
     try:
-        for wrong in (True, None, 1, "text", ("a",), {}):
+        wrongs: list[object] = [True, None, 1, "text", ("a",), {}]
+        for wrong in wrongs:
             with pytest.raises(TypeError, match="is bytes, not"):
                 table._cache.set(b"key", wrong)
             with pytest.raises(TypeError, match="is bytes, not"):
