@@ -15,8 +15,11 @@ from moltbot_edge.core.record import Unreadable
 from moltbot_edge.core.session import Turn
 
 PLAIN, PACKED = b"p", b"1"
-LEVEL: Final = 6  # of 1 KiB in 100 us, off the event loop
+LEVEL: Final = 6
 RAW: Final = -15  # deflate without zlib's own head and checksum
+SHORT_BYTES: Final = 4096
+SHORT: Final = (-12, 5)  # window and memory for a short one: 15 us, and with zlib's own choice 66, to clear its tables
+LONG: Final = (RAW, 8)
 WORTH_BYTES: Final = 256
 LARGEST_BYTES: Final = 256 * 1024 * 1024  # unpacked: eight times what a request's body may have
 HEAD_BYTES: Final = 5
@@ -47,7 +50,8 @@ def sealed(turn: Turn) -> bytes:
     body = record.written(turn)
     kind = PLAIN
     if len(body) >= WORTH_BYTES:
-        packing = zlib.compressobj(LEVEL, zlib.DEFLATED, RAW, zdict=KNOWN)
+        window, memory = SHORT if len(body) <= SHORT_BYTES else LONG
+        packing = zlib.compressobj(LEVEL, zlib.DEFLATED, window, memory, zdict=KNOWN)
         packed = packing.compress(body) + packing.flush()
         if len(packed) < len(body):
             kind, body = PACKED, packed
