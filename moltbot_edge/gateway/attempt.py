@@ -7,6 +7,7 @@ ledger's.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from moltbot_edge.core.catalog import Deployment
@@ -91,7 +92,8 @@ class Attempts:
                 await self._count(asked, deployment, output, contender)
                 return
             translation = self._translations.of(asked, deployment, began)
-        if place is None and not self.lines.room(deployment):
+        upstream = deployment.upstream
+        if place is None and upstream.model_file is None and not self._upstreams.room(upstream):
             _, place = await self.lines.place((deployment,))
             began = self._now()  # what was waited for was our own limit
         sent = self._standings.started(deployment, len(request.body), asked.marks, began)
@@ -101,7 +103,7 @@ class Attempts:
         in_flight = self._ledger.in_flight(deployment.name)
         in_flight.add(1)
         try:
-            if deployment.upstream.model_file is None:
+            if upstream.model_file is None:
                 await self._send(asked, attempt, output, None)
             else:
                 attempt.silent_since = None
@@ -208,26 +210,27 @@ class Attempts:
             attempt.reader = reader = request.dialect.reader(streamed)
             if lesson is not None:
                 attempt.reader = reader = Watched(reader, request.dialect.observer(streamed))
+            key = deployment.name, request.path, streamed
             await relay(
                 reply,
                 output,
                 reader,
                 own,
-                lambda: self._answers(attempt),
+                partial(self._answers, attempt),
                 streamed=streamed,
                 hold_bytes=limits.reply_hold_bytes,
                 event_bytes=limits.event_bytes,
                 any_kind=request.path in request.dialect.any_kind,
-                mending=self._mending(attempt, request, streamed),
+                mending=None if key in self._right else self._mending(attempt, request, key),
             )
         finally:
             opened.close()
 
-    def _mending(self, attempt: Attempt, request: Request, streamed: bool) -> Callable[[bytes], Mender | None] | None:
-        """None where this upstream's replies were right once."""
-        key = attempt.deployment.name, request.path, streamed
-        if key in self._right:
-            return None
+    def _mending(
+        self, attempt: Attempt, request: Request, key: tuple[str, str, bool]
+    ) -> Callable[[bytes], Mender | None]:
+        """For replies of which none has been right yet, by *key*."""
+        streamed = attempt.streamed
         tokens = round(attempt.sent.prompt_tokens)
 
         def mending(first: bytes) -> Mender | None:
@@ -265,7 +268,8 @@ class Attempts:
 
     def _answers(self, attempt: Attempt) -> bool:
         """The first byte is about to go to the caller. False: it must not."""
-        self._ledger.answering(attempt)
+        if attempt.streamed or attempt.sent.tried:
+            self._ledger.answering(attempt)
         return attempt.contender is None or attempt.contender.claim()
 
     def _headers_of(self, name: str, policy: str) -> Headers:

@@ -156,7 +156,7 @@ async def _whole(
         reader.feed(body)
         reader.end()
         if answers():
-            output.whole(reply.status, headers, _mended(body, mending))
+            output.whole(reply.status, headers, body if mending is None else _mended(body, mending))
         return
     held: list[bytes] = []
     size = 0
@@ -190,11 +190,11 @@ async def _whole(
     if answering:
         output.finish()
     elif answers():
-        output.whole(reply.status, headers, _mended(body, mending))
+        output.whole(reply.status, headers, body if mending is None else _mended(body, mending))
 
 
-def _mended(body: bytes, mending: Callable[[bytes], Mender | None] | None) -> bytes:
-    mender = None if mending is None else mending(body)
+def _mended(body: bytes, mending: Callable[[bytes], Mender | None]) -> bytes:
+    mender = mending(body)
     return body if mender is None else mender.mend(body)
 
 

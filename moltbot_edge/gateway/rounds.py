@@ -71,7 +71,7 @@ class Rounds:
             self.hedging.allowance.requests += 1
         alias, policy = asked.route.alias, asked.route.policy
         patience_s = self._patience_s if patient else 0.0
-        rest, why, tried = _round(asked), asked.plan.why, 0
+        rest, why, tried = list(asked.plan.order[: asked.route.attempts]), asked.plan.why, 0
         while True:
             place = None
             if len(rest) > 1 and not self._lines.room(rest[0]):
@@ -104,7 +104,7 @@ class Rounds:
                     place.give_back()
             await asyncio.sleep(pause)
             asked = asked.planned(self._planner.plan(asked.route, asked.request, asked.marks))
-            rest, why = _round(asked), asked.plan.why
+            rest, why = list(asked.plan.order[: asked.route.attempts]), asked.plan.why
 
     async def _with_room(self, rest: list[Deployment]) -> Place | None:
         """Put first in *rest* who takes a request at once, or else the first that will. Raises `Overloaded`."""
@@ -120,10 +120,6 @@ class Rounds:
         may = self.retries.spend()
         self._metrics.retries.cell(alias, how if may else "over-budget").add()
         return may
-
-
-def _round(asked: Asked) -> list[Deployment]:
-    return list(asked.plan.order[: asked.route.attempts])
 
 
 def _said(asked: Asked, reason: bytes) -> Asked:
