@@ -16,6 +16,10 @@ import msgspec
 from moltbot_edge.core.catalog import Upstream
 
 MOST_SHOWN: Final = 32  # models that an Ollama is asked about one by one
+MOST_MODELS: Final = 1_000  # of a list; OpenRouter has some 400
+NAME_CHARS: Final = 512  # as `core.head` takes them of callers
+VERSION_CHARS: Final = 64
+PROPS_BYTES: Final = 1024 * 1024  # kept for as long as the gateway runs; a template is some 20 KiB
 MOST_CONTEXT: Final = 2**31
 LATEST: Final = ":latest"
 
@@ -213,9 +217,9 @@ def found(upstream: Upstream, wanted: Sequence[str], answers: Answers) -> Found 
             "openai-chat",
             base,
             models,
-            version=props.build_info,
+            version=_word(props.build_info),
             any_name=alone,
-            props=said.body if alone and said.status == 200 else b"",
+            props=said.body if alone and said.status == 200 and len(said.body) <= PROPS_BYTES else b"",
         )
     if _is_vllm(listed):
         version = _read(answers, Question(f"{root}/version"), _Version)
@@ -224,12 +228,12 @@ def found(upstream: Upstream, wanted: Sequence[str], answers: Answers) -> Found 
             "openai-chat",
             base,
             tuple(_plain(listed)),
-            version=version.version if version is not None else None,
+            version=None if version is None else _word(version.version),
         )
     version = _read(answers, Question(f"{root}/api/version"), _Version)
     if version is not None:
         models = tuple(_of_ollama(root, wanted, answers))
-        return Found(Kind.OLLAMA, "ollama", root, models, (("openai-chat", f"{root}/v1"),), version.version)
+        return Found(Kind.OLLAMA, "ollama", root, models, (("openai-chat", f"{root}/v1"),), _word(version.version))
     studio = _listed(answers.get(Question(f"{root}/api/v0/models"), NOTHING))
     if studio:
         return Found(Kind.LM_STUDIO, "openai-chat", base, tuple(_plain(studio)))
@@ -356,7 +360,8 @@ def _context_length(model_info: Mapping[str, msgspec.Raw] | None) -> int | None:
 
 
 def _tags(answers: Answers, question: Question) -> Sequence[_Named]:
-    return (_read(answers, question, _Tags) or _Tags()).models or ()
+    named = (_read(answers, question, _Tags) or _Tags()).models or ()
+    return [one for one in named[:MOST_MODELS] if _is_name(one.name)]
 
 
 def _listed(answer: Answer) -> list[_Listed]:
@@ -365,8 +370,17 @@ def _listed(answer: Answer) -> list[_Listed]:
         return []
     models = _decoded(answer.body, _Models)
     data = models.data if models is not None else _decoded(answer.body, list[msgspec.Raw])  # Together sends a bare list
-    read = ((_decoded(bytes(one), _Listed), _decoded(bytes(one), _Bare)) for one in data or ())
-    return [one or _Listed(bare.id) for one, bare in read if bare is not None]
+    read = ((_decoded(bytes(one), _Listed), _decoded(bytes(one), _Bare)) for one in (data or ())[:MOST_MODELS])
+    return [one or _Listed(bare.id) for one, bare in read if bare is not None and _is_name(bare.id)]
+
+
+def _is_name(said: str) -> bool:
+    """It becomes a route, a line of the log, a label."""
+    return 0 < len(said) <= NAME_CHARS and said.isprintable()
+
+
+def _word(version: str | None) -> str | None:
+    return version if version is not None and version.isprintable() and len(version) <= VERSION_CHARS else None
 
 
 def _read(answers: Answers, question: Question, kind: type[T]) -> T | None:

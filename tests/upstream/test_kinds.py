@@ -244,3 +244,18 @@ def test_nothing_that_is_known(body: bytes) -> None:
 def test_no_answer_breaks_the_asking(replies: dict[str, Any]) -> None:
     for upstream in (BOX, CLOUD):
         played(replies, upstream, ["a"])
+
+
+def test_names_that_are_none_and_more_than_anybody_has_are_passed_over() -> None:
+    ids = ["", "a\nb", "\x1b[2J", "x" * 600, *(f"m{place}" for place in range(5_000))]
+    it, _ = played({"/v1/models": {"data": [{"id": one} for one in ids]}})
+    assert it is not None
+    names = [one.name for one in it.models]
+    assert names[0] == "m0"
+    assert len(names) < 1_001
+
+
+def test_a_version_is_a_word() -> None:
+    it, _ = played({"/v1/models": listing(LLAMA), "/props": PROPS | {"build_info": "b1\nERROR: all is lost"}})
+    assert it is not None
+    assert it.version is None
