@@ -69,6 +69,8 @@ def written(request: ChatRequest) -> Outgoing:
     if system := writing.system(request.messages):
         body["system"] = system
     body["messages"] = writing.messages(request.messages)
+    if not body["messages"]:
+        raise InvalidRequest("there is no message to be answered but the system's, or an empty one", param="messages")
     if tools := _tools(request.tools, own):
         body["tools"] = tools
         if choice := _choice(request.tool_choice, request.parallel_tools):

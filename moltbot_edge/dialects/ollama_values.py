@@ -14,6 +14,7 @@ from moltbot_edge.core.errors import InvalidRequest
 
 UNITS_S: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 NANO: Final = 10**9
+MOST_S: Final = 2**63 // NANO - 1  # what a duration can be: 292 years
 
 _DURATION = re.compile(r"([+-]?)((?:\d+(?:\.\d*)?|\.\d+)(?:h|ms|m|s|us|µs|ns))+")
 _PIECE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|m|s|us|µs|ns)")
@@ -74,4 +75,4 @@ def moment(seconds_since_1970: int) -> str:
 
 
 def nanoseconds(seconds_taken: float) -> int:
-    return max(0, round(seconds_taken * NANO))
+    return max(0, round(min(seconds_taken, MOST_S) * NANO))

@@ -60,6 +60,7 @@ class StreamAnswer:
         self._begun = False
         self._finished = False
         self._usage: UsageSaid | None = None
+        self._bare: dict[int, None] = {}  # calls whose arguments have not begun
 
     def write(self, events: Sequence[Event]) -> bytes:
         pieces: list[bytes] = []
@@ -86,11 +87,13 @@ class StreamAnswer:
             case RefusalDelta(text):
                 self._delta({"refusal": text}, pieces)
             case ToolCallBegan(index, call_id, name):
+                self._bare[index] = None
                 function = {"name": name, "arguments": ""}
                 self._delta(
                     {"tool_calls": [{"index": index, "id": call_id, "type": "function", "function": function}]}, pieces
                 )
             case ToolCallDelta(index, arguments):
+                self._bare.pop(index, None)
                 self._delta({"tool_calls": [{"index": index, "function": {"arguments": arguments}}]}, pieces)
             case LogProbs() if not after_text:
                 self._with_log_probs("", event, pieces)
@@ -109,6 +112,8 @@ class StreamAnswer:
 
     def _finish(self, reason: str, pieces: list[bytes]) -> None:
         self._finished = True
+        for index in self._bare:  # no arguments: clients read them as JSON
+            self._delta({"tool_calls": [{"index": index, "function": {"arguments": "{}"}}]}, pieces)
         pieces += self._before, b'{},"logprobs":null,"finish_reason":"', reason.encode(), b'"}]', self._no_usage
         pieces.append(b"}\n\n")
 
@@ -170,7 +175,7 @@ class WholeAnswer:
             message["reasoning_content"] = "".join(self._thoughts)
         if self._calls:
             message["tool_calls"] = [
-                {"id": call_id, "type": "function", "function": {"name": name, "arguments": "".join(pieces)}}
+                {"id": call_id, "type": "function", "function": {"name": name, "arguments": "".join(pieces) or "{}"}}
                 for call_id, name, pieces in self._calls.values()
             ]
         reason = self._reason or (FinishReason.TOOL_CALLS if self._calls else FinishReason.STOP)

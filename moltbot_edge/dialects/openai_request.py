@@ -282,7 +282,7 @@ def read(body: bytes | bytearray) -> ChatRequest:
         parallel_tools=wire.parallel_tool_calls,
         format=_format(wire.response_format),
         thinking=_thinking(wire, switched),
-        max_tokens=wire.max_tokens if wire.max_completion_tokens is None else wire.max_completion_tokens,
+        max_tokens=_most(wire),
         temperature=wire.temperature,
         top_p=wire.top_p,
         top_k=wire.top_k,
@@ -457,6 +457,15 @@ def _format(wanted: _FreeText | _JsonObject | _JsonSchema | None) -> Format | No
                 one.strict,
             )
     return None
+
+
+def _most(wire: _Wire) -> int | None:
+    """Of tokens. -1 is no limit, as llama-server and LM Studio say it."""
+    name = "max_tokens" if wire.max_completion_tokens is None else "max_completion_tokens"
+    tokens: int | None = getattr(wire, name)
+    if tokens is not None and (tokens == 0 or tokens < -1):
+        raise InvalidRequest(f"`{name}` is at least 1", param=name)
+    return None if tokens == -1 else tokens
 
 
 def _schema(raw: msgspec.Raw, path: str) -> bytes | None:

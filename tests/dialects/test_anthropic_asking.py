@@ -230,3 +230,10 @@ def test_anthropics_own_tools_keep_their_place() -> None:
     look = {"name": "look", "input_schema": {"type": "object"}}
     asked = {"model": NEW, "max_tokens": 9, "messages": [{"role": "user", "content": "x"}], "tools": [search, look]}
     assert json.loads(written(read("/v1/messages", json.dumps(asked).encode())).body) == asked
+
+
+@pytest.mark.parametrize("messages", [(), (Message(Role.SYSTEM, (Text(text="Be brief."),)),)])
+def test_where_nobody_asks_anything_the_caller_is_told(messages: tuple[Message, ...]) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        outgoing(messages=messages)
+    assert refused.value.param == "messages"

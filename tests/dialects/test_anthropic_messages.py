@@ -90,7 +90,7 @@ def test_every_error_can_be_said_whole_and_in_a_stream(error: type[GatewayError]
         made: GatewayError = UpstreamRefused("no", answered=400, body=b"", content_type=b"")
     else:
         made = error("what went wrong")
-    if error is not BodyTooLarge:  # its kind is in the reference and not among the client's types
+    if made.status != 413:  # its kind is in the reference and not among the client's types
         ErrorResponse.model_validate_json(dialect.error(made), strict=True)
     assert dialect.error_event(made) == b"event: error\ndata: " + dialect.error(made) + b"\n\n"
 

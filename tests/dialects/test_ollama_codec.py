@@ -539,3 +539,9 @@ def test_no_request_breaks_the_reading(fields: Any) -> None:
             assert error.status == 400  # noqa: PT017
         else:
             OllamaCodec().read_request(CHAT, again.body)
+
+
+def test_a_rate_that_nobody_has_makes_no_duration_longer_than_clients_can_hold() -> None:
+    slow = UsageSaid(Usage(10**9, 10**9), timings=Timings(1e-3, 1e-3))
+    last = written([Began(), slow, Finished(FinishReason.STOP)], asked(messages=[]))[-1]
+    assert max(last["total_duration"], last["eval_duration"], last["prompt_eval_duration"]) < 2**63

@@ -413,3 +413,24 @@ def test_any_cut_of_a_recorded_stream_gives_the_same_events(name: str) -> None:
     for cut in range(1, len(data), 7):
         assert found(cut) == once
     assert found(*range(1, len(data))) == once
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize(("said", "heard"), [(-1, None), (1, 1), (0, ...), (-2, ...)])
+def test_a_limit_of_tokens_is_a_number_of_them_or_minus_one(name: str, said: int, heard: Any) -> None:
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}], name: said}).encode()
+    if heard is not ...:
+        assert CODEC.read_request("", body).max_tokens == heard
+        return
+    with pytest.raises(InvalidRequest) as refused:
+        CODEC.read_request("", body)
+    assert refused.value.param == name
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_call_without_arguments_has_an_object_of_none(stream: bool) -> None:
+    request = read(stream=stream)
+    writer = CODEC.event_writer(request, HEAD, "")
+    said = writer.write([Began(), ToolCallBegan(0, "a", "f"), Finished(FinishReason.TOOL_CALLS)]) + writer.end()
+    reader = CODEC.event_reader(stream)
+    assert ToolCallDelta(0, "{}") in [*reader.feed(said), *reader.end()]
