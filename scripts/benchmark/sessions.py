@@ -62,7 +62,8 @@ async def measured(folder: str) -> None:
     chance = random.Random(1)
     print(f"{TURNS} turns of 1 KiB in {ACTIVE} sessions; the log has {LOG_PAGES} pages")
     print(
-        "sessions in the store | bytes to write() | bytes to the disk | append, median us | read, bytes | load, median us"
+        "sessions in the store | bytes to write() | bytes to the disk | append, median us | read, bytes |"
+        " load, median us"
     )
     async with Disk(options).open() as store:
         assert isinstance(store, Disk)
