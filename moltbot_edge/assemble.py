@@ -20,7 +20,7 @@ import uvloop
 from moltbot_edge.config.catalog import catalog_of, engines_of
 from moltbot_edge.config.schema import MIB, Config, Limits, Router
 from moltbot_edge.core.budget import Terms
-from moltbot_edge.core.catalog import Catalog, Upstream
+from moltbot_edge.core.catalog import AUTO, Catalog, Upstream
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.errors import GatewayError
 from moltbot_edge.core.routing import Policy
@@ -461,6 +461,8 @@ def _policies(config: Config, catalog: Catalog, registry: Registry) -> Mapping[s
         said = config.aliases.get(alias)
         options: Mapping[str, Any] = said.options if said is not None and not isinstance(said, str) else {}
         policies[alias] = registry.build("policy", route.policy, options)
+    if AUTO not in policies:  # models may come while it runs
+        policies[AUTO] = registry.build("policy", config.router.policy)
     return policies
 
 

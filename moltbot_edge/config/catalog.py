@@ -67,9 +67,9 @@ def with_file(catalog: Catalog, config: Config, name: str, file: Path) -> Catalo
         return None
     one = _deployment(Model(name=name, file=str(file)), (), 0)
     routes = {**catalog.routes, name: _route(config, name, (one,), config.router.policy)}
-    auto = routes.get(AUTO)
-    if auto is not None and AUTO not in config.aliases and all(model.name != AUTO for model in config.model_registry):
-        routes[AUTO] = msgspec.structs.replace(auto, deployments=(*auto.deployments, one))
+    if AUTO not in config.aliases and all(model.name != AUTO for model in config.model_registry):
+        before = routes[AUTO].deployments if AUTO in routes else ()
+        routes[AUTO] = _route(config, AUTO, (*before, one), config.router.policy)
     return Catalog(routes, catalog.listed)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from moltbot_edge.config.catalog import catalog_of, engines_of
+from moltbot_edge.config.catalog import catalog_of, engines_of, with_file
 from moltbot_edge.config.schema import Alias, Config, Model, Router
 from moltbot_edge.core.errors import UnknownModel
 
@@ -157,3 +157,12 @@ def test_no_two_deployments_have_one_name_whatever_others_are_called() -> None:
     catalog = catalog_of(Config(model_registry=models), {}, [])
     deployments = [one for alias in ("chat", first) for one in catalog.routes[alias].deployments]
     assert len({one.name for one in deployments}) == 3
+
+
+def test_auto_is_any_model_also_where_none_was_there_at_the_start(tmp_path: Path) -> None:
+    catalog = catalog_of(Config(), {}, [])
+    for name in ("one", "two"):
+        found = with_file(catalog, Config(), name, tmp_path / f"{name}.gguf")
+        assert found is not None
+        catalog = found
+    assert [one.name for one in catalog.route("auto").deployments] == ["one", "two"]
