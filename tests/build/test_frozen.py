@@ -124,6 +124,7 @@ def test_deflated_code_is_the_same_again_and_no_code_looks_like_it() -> None:
     assert not code.startswith(frozen.DEFLATED)
 
 
+@pytest.mark.thorough
 def test_the_same_input_gives_the_same_bytes(made: dict[str, bytes], tmp_path: Path) -> None:
     assert freeze(tmp_path / "again") == made
 

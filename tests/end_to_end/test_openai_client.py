@@ -150,7 +150,7 @@ def test_completions(served: Served) -> None:
 
 
 def test_the_models_list(served: Served) -> None:
-    assert [model.id for model in served.client.models.list()] == ["chat", "embed", "gpt-4o-mini"]
+    assert [model.id for model in served.client.models.list()] == ["chat", "embed", "gpt-4o-mini", "auto"]
     assert served.client.models.retrieve("chat").id == "chat"
 
 

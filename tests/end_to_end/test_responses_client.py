@@ -148,6 +148,7 @@ def test_a_stream_says_the_same(client: OpenAI, model: str) -> None:
 
 
 @both
+@pytest.mark.thorough
 def test_tools_in_parallel(client: OpenAI, model: str) -> None:
     asked: Any = {"model": model, "input": BOTH_WEATHERS, "tools": [TOOL], "temperature": 0, "max_output_tokens": 90}
     whole = client.responses.create(**asked, parallel_tool_calls=True)

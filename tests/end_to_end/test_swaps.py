@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from swapping import course, kills
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.thorough]
 QUIET = {"args": ["-t", "1", "--poll", "0"]}  # two engines that poll on one core wait for each other
 
 

@@ -12,7 +12,7 @@ from harness import Gateway, serving
 
 from moltbot_edge.config.schema import Config, Engines, Model, Prompt
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.thorough]
 
 RULES = " ".join(f"Item {number} costs {number * 7 % 93} coins and lies in box {number % 17}." for number in range(18))
 LONG_S = 150.0  # two busy cores read 20 tokens a second

@@ -22,7 +22,7 @@ from moltbot_edge.local.kv_keeper import KvKeeper
 from moltbot_edge.local.supervisor import EngineModel, Supervisor
 from moltbot_edge.metrics.catalogue import Metrics
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.thorough]
 
 LIMIT_BYTES = 1024 * 1024 * 1024
 RULES = " ".join(f"Item {number} costs {number * 7 % 93} coins and lies in box {number % 17}." for number in range(16))
