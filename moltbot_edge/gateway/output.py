@@ -150,7 +150,7 @@ def write_error(caller: Caller, dialect: Dialect, error: GatewayError) -> int:
     status, kind, body = error.status, JSON, dialect.error(error)
     if isinstance(error, UpstreamRefused) and error.answered not in (401, 403):
         status = error.answered
-        if error.body and b"json" in error.content_type:
+        if b"json" in error.content_type and error.body.lstrip()[:1] == b"{":  # some say so of a page
             kind, body = (b"content-type", error.content_type), error.body
     headers = [kind]
     if error.retry_after_s is not None:

@@ -94,6 +94,8 @@ class OllamaEndpoints:
         what = path.removeprefix("/api/")
         if what.partition("/")[0] in CHANGING:
             raise InvalidRequest(f"{path} is not for this Ollama: {INSTEAD}")
+        if what not in ("/", "version", "tags", "ps", "show"):
+            raise UnknownPath(f"there is nothing at {path}; docs/dialects.md lists the endpoints")
         if method not in (("POST",) if what == "show" else ("GET", "HEAD")):
             raise MethodNotAllowed(f"{path} does not take {method}")
         match what:
@@ -105,9 +107,8 @@ class OllamaEndpoints:
                 return _json({"models": [self._listed(name) for name in self._names(self._holder(scope))]})
             case "ps":
                 return _json({"models": self._running(self._holder(scope))})
-            case "show":
+            case _:
                 return await self._show(self._holder(scope), await _body(receive))
-        raise UnknownPath(f"there is nothing at {path}; docs/dialects.md lists the endpoints")
 
     def _holder(self, scope: Scope) -> KeyHolder:
         return self._auth.holder(scope["headers"])

@@ -327,3 +327,11 @@ async def test_a_large_body_is_there_for_the_second_deployment_too() -> None:
     async with upstream(raw()) as bad, upstream(says()) as good, serving(config(bad, good)) as gateway:
         assert (await gateway.ask(question)).status == 200
         assert bad.asked[0].body == good.asked[0].body
+
+
+@pytest.mark.parametrize("body", ["<html>busy</html>", '"busy"', "[]", ""])
+async def test_a_refusal_that_only_says_to_be_json_is_said_in_our_words(body: str) -> None:
+    async with upstream(answers(422, body)) as box, serving(config(box)) as gateway:
+        answer = await gateway.ask()
+    assert answer.status == 422
+    assert "answered 422" in answer.error["message"]

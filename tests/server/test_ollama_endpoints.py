@@ -86,10 +86,10 @@ async def test_an_engines_file_tells_its_architecture_and_its_context(tmp_path: 
         ("/api/show", {}, 400, "`model` is missing"),
         ("/api/show", {"model": 5}, 400, "not right"),
         ("/api/pull", {"model": "llama3"}, 400, INSTEAD),
+        ("/api/nothing", {"model": "chat"}, 404, "there is nothing at /api/nothing"),
         ("/api/create", {"model": "own"}, 400, INSTEAD),
         ("/api/blobs/sha256:1", {}, 400, INSTEAD),
         ("/api/tags", {}, 405, "does not take POST"),
-        ("/api/nothing", {}, 405, "does not take POST"),
     ],
 )
 async def test_what_cannot_be_had_is_told_in_ollamas_words(
