@@ -117,6 +117,8 @@ def _print(explanation: Explanation, basis: str) -> None:
     click.echo(f"score    {explanation.score:.2f}" + (f": {signs}" if signs else ""))
     click.echo(f"cohort   {explanation.cohort}")
     click.echo(f"reason   {explanation.reason or 'the policy gives none'}")
+    if explanation.instead:
+        click.echo(f"out      all of them are, so that others are asked before: {', '.join(explanation.instead)}")
     click.echo(f"order    {basis}")
     width = max(len(one.deployment) for one in explanation.deployments)
     for one in sorted(explanation.deployments, key=lambda one: (one.place is None, one.place)):

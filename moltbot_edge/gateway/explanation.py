@@ -39,6 +39,8 @@ class Explained(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
+    """*instead* are the models asked before any of the deployments, as all of those are left out after failures."""
+
     alias: str
     policy: str
     characters: int
@@ -51,6 +53,7 @@ class Explanation(msgspec.Struct, frozen=True):
     cohort: str
     reason: str
     deployments: Sequence[Explained]
+    instead: Sequence[str] = ()
 
 
 def explained(body: bytes, catalog: Catalog, dialects: Dialects, planner: Planner) -> Explanation:
@@ -74,6 +77,7 @@ def explained(body: bytes, catalog: Catalog, dialects: Dialects, planner: Planne
         cohort=looks.cohort,
         reason=choosing.choice.reason,
         deployments=[_explained(one, choosing, looks) for one in choosing.every],
+        instead=request.head.fallbacks or route.fallbacks if planner.rests(route) else (),
     )
 
 

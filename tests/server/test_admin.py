@@ -100,6 +100,20 @@ async def test_it_explains_where_a_request_would_go_by_what_it_has_measured() ->
             assert (unknown.status, unknown.error["code"]) == (404, "model_not_found")
 
 
+async def test_it_explains_who_is_asked_while_all_are_out() -> None:
+    async with upstream(raw()) as gone, upstream(says()) as cloud:
+        gone.on_probe = raw()
+        settings = Config(
+            model_registry=[Model(name="chat", endpoint=gone.url), Model(name="cloud", endpoint=cloud.url)],
+            router=Router(probe_s=600, fallbacks={"chat": ["cloud"]}),
+        )
+        async with serving(settings) as gateway:
+            told = [(await gateway.ask(path="/admin/router/explain")).json["instead"]]
+            await gateway.ask()
+            told.append((await gateway.ask(path="/admin/router/explain")).json["instead"])
+            assert told == [[], ["cloud"]]
+
+
 async def test_to_nobody_but_an_administrator() -> None:
     settings = Config(model_registry=config("http://unused").model_registry, keys=[key("guest")])
     async with serving(settings, secret="guest") as gateway:
