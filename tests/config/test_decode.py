@@ -54,7 +54,10 @@ def problems(text: str, environment: Mapping[str, str] | None = None) -> list[st
         ("server: [1]", "server: expected a section with host, port, log_level, tls, found a list"),
         ("keys: {a: b}", "keys: expected a list, found a section"),
         ("aliases: [a]", "aliases: expected a section of names, found a list"),
-        ("aliases: {a: [b]}", "aliases.a: expected text or a section with models, policy, options, leave_lan, found a list"),
+        (
+            "aliases: {a: [b]}",
+            "aliases.a: expected text or a section with models, policy, options, leave_lan, found a list",
+        ),
         ("aliases: {gpt-4.1: 4}", 'aliases["gpt-4.1"]: expected text'),
         ("aliases: {a: {models: []}}", "aliases.a.models: expected at least 1 in the list, found 0"),
         ("limits: {queue: 0}", "limits.queue: expected a whole number, 1 or more, found 0 (default: 256)"),
