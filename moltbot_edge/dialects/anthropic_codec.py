@@ -8,25 +8,11 @@ anthropic_seal     signatures of thoughts, ours and others'
 
 from __future__ import annotations
 
-import msgspec
-
 from moltbot_edge.core.chat import ChatRequest
 from moltbot_edge.core.dialect import EventReader, EventWriter, Outgoing, ReplyHead
-from moltbot_edge.dialects import anthropic_asking, anthropic_request
+from moltbot_edge.dialects import anthropic_asking, anthropic_request, complaint
 from moltbot_edge.dialects.anthropic_answer import StreamAnswer, WholeAnswer
 from moltbot_edge.dialects.anthropic_events import StreamEvents, WholeEvents
-
-
-class _Error(msgspec.Struct):
-    message: str | None = None
-
-
-class _Refused(msgspec.Struct):
-    error: _Error | str | None = None
-
-
-_refused = msgspec.json.Decoder(_Refused).decode
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class AnthropicCodec:
@@ -43,8 +29,4 @@ class AnthropicCodec:
         return StreamAnswer(request, head) if request.stream else WholeAnswer(request, head)
 
     def complaint(self, body: bytes) -> str | None:
-        try:
-            error = _refused(body).error
-        except UNREADABLE:
-            return None
-        return error.message if isinstance(error, _Error) else error
+        return complaint.complaint(body)

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from moltbot_edge.core.chat import ChatRequest
 from moltbot_edge.core.dialect import EventReader, EventWriter, Outgoing, ReplyHead
-from moltbot_edge.dialects.ollama import UNREADABLE
+from moltbot_edge.dialects import complaint
 from moltbot_edge.dialects.ollama_outgoing import outgoing
 from moltbot_edge.dialects.ollama_reply import Reader, StreamWriter, WholeWriter
 from moltbot_edge.dialects.ollama_request import chat_request
-
-
-class _Refused(msgspec.Struct):
-    error: str
-
-
-_refused = msgspec.json.Decoder(_Refused).decode
 
 
 class OllamaCodec:
@@ -33,8 +24,4 @@ class OllamaCodec:
         return (StreamWriter if request.stream else WholeWriter)(request, head, path)
 
     def complaint(self, body: bytes) -> str | None:
-        """The message in an Ollama's error; None where it is none of Ollama's."""
-        try:
-            return _refused(body).error
-        except UNREADABLE:
-            return None
+        return complaint.complaint(body)

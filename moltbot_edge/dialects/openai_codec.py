@@ -6,29 +6,11 @@ openai_events   a reply read; openai_answer, a reply written
 
 from __future__ import annotations
 
-import msgspec
-
 from moltbot_edge.core.chat import ChatRequest
 from moltbot_edge.core.dialect import EventReader, EventWriter, Outgoing, ReplyHead
-from moltbot_edge.dialects import openai_asking, openai_request
+from moltbot_edge.dialects import complaint, openai_asking, openai_request
 from moltbot_edge.dialects.openai_answer import StreamAnswer, WholeAnswer
 from moltbot_edge.dialects.openai_events import StreamEvents, WholeEvents
-
-
-class _Error(msgspec.Struct):
-    message: str | None = None
-
-
-class _Refused(msgspec.Struct):
-    """OpenAI's; ``message`` alone as Mistral and older vLLM have it, ``detail`` as FastAPI's servers."""
-
-    error: _Error | str | None = None
-    message: str | None = None
-    detail: str | None = None
-
-
-_refused = msgspec.json.Decoder(_Refused).decode
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class OpenAICodec:
@@ -45,10 +27,4 @@ class OpenAICodec:
         return StreamAnswer(request, head) if request.stream else WholeAnswer(head)
 
     def complaint(self, body: bytes) -> str | None:
-        try:
-            refused = _refused(body)
-        except UNREADABLE:
-            return None
-        error = refused.error
-        said = error.message if isinstance(error, _Error) else error
-        return said or refused.message or refused.detail
+        return complaint.complaint(body)

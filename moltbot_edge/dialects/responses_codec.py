@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from moltbot_edge.core.chat import ChatRequest
 from moltbot_edge.core.dialect import ChatCodec, EventReader, EventWriter, Outgoing, ReplyHead
-from moltbot_edge.dialects import responses_asking, responses_request
+from moltbot_edge.dialects import complaint, responses_asking, responses_request
 from moltbot_edge.dialects.responses_events import StreamReader, WholeReader
 from moltbot_edge.dialects.responses_reply import ReplyWriter
-
-
-class _Error(msgspec.Struct):
-    message: str | None = None
-
-
-class _Refusal(msgspec.Struct):
-    error: _Error | str | None = None
-
-
-_refusal = msgspec.json.Decoder(_Refusal).decode
 
 
 class ResponsesCodec:
@@ -36,11 +23,7 @@ class ResponsesCodec:
         return ReplyWriter(request, head)
 
     def complaint(self, body: bytes) -> str | None:
-        try:
-            error = _refusal(body).error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        return error.message if isinstance(error, _Error) else error
+        return complaint.complaint(body)
 
 
 def codec() -> ChatCodec:

@@ -88,3 +88,20 @@ def test_what_can_be_read_of_it_can_be_written(file: Path, caller: str) -> None:
             continue
         again, at_fault = read(caller, [said + writer.end()])
         assert at_fault is None, (seed, again)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"error":{"message":"no","code":5}}', "no"),
+        (b'{"type":"error","error":{"type":"x","message":"no"}}', "no"),
+        (b'{"error":"no"}', "no"),
+        (b'{"object":"error","message":"no"}', "no"),
+        (b'{"detail":"no"}', "no"),
+        (b'{"detail":[{"loc":["body","top_p"],"msg":"too large"},{"msg":"no"}]}', "body.top_p: too large; no"),
+        *[(body, None) for body in (b"", b"<html>", b"{}", b"[]", b'{"error":[1]}', b'{"detail":[]}', b"[" * 9999)],
+    ],
+)
+def test_an_error_is_understood_in_whichever_shape(name: str, body: bytes, said: str | None) -> None:
+    assert codec(name).complaint(body) == said
