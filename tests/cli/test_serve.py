@@ -41,8 +41,7 @@ def test_a_second_ctrl_c_waits_for_no_reply(second: signal.Signals, waits: bool,
     with socket.create_server(("127.0.0.1", 0)) as box:
         box.settimeout(WAIT_S)
         (tmp_path / "moltbot.yaml").write_text(
-            "model_registry: "
-            f"[{{name: chat, type: openai-chat, endpoint: 'http://127.0.0.1:{box.getsockname()[1]}'}}]"
+            f"model_registry: [{{name: chat, type: openai-chat, endpoint: 'http://127.0.0.1:{box.getsockname()[1]}'}}]"
         )
         with subprocess.Popen([*SERVE, "--port", "0"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
