@@ -9,6 +9,7 @@ openai_codec   joins what translates it: request, asking, events, answer; openai
 openai_responses  /v1/responses; responses_codec joins what translates it: request, wishes, asking, events, reply, echo,
                seal, usage; responses_mending puts in what a llama-server's lacks
 impressions    what the form of a reply shows, of any dialect that has events
+complaint      what an upstream's error says, in whichever shape
 ollama         /api/chat and its neighbours; ollama_codec joins what translates them (request, outgoing, reply, values)
 anthropic_messages  /v1/messages and its count of tokens; anthropic_codec names what translates them
 """
