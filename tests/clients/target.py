@@ -54,7 +54,7 @@ class Target(msgspec.Struct, frozen=True):
     @property
     def embeds(self) -> bool:
         """Whether its upstream's dialect has embeddings."""
-        return self.name in ("engine", "openai-chat", "ollama")
+        return self.name != "anthropic-messages"
 
     @property
     def can_force_a_tool(self) -> bool:
