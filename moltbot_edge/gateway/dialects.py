@@ -74,7 +74,14 @@ class Dialects:
     def _asked_in(self, request: Request, one: Deployment) -> Deployment:
         name = request.dialect.name
         upstream = as_spoken(one.upstream, name)
-        chats = request.dialect.operations.get(request.path) is Operation.CHAT
-        if not chats and upstream.dialect != name and self.named(upstream.dialect).beside == name:
-            upstream = msgspec.structs.replace(upstream, dialect=name)
+        operation = request.dialect.operations.get(request.path)
+        if operation is not Operation.CHAT and upstream.dialect != name:
+            theirs = self.named(upstream.dialect)
+            beside = theirs.beside
+            if beside is not None and (beside == name or self._only_there(operation, theirs, beside)):
+                upstream = msgspec.structs.replace(upstream, dialect=beside)
         return one if upstream is one.upstream else msgspec.structs.replace(one, upstream=upstream)
+
+    def _only_there(self, operation: Operation | None, theirs: Dialect, beside: str) -> bool:
+        """Whether *theirs* has no such thing, and what is spoken beside it has."""
+        return operation not in theirs.operations.values() and operation in self.named(beside).operations.values()
