@@ -80,7 +80,11 @@ class Exchange:
                     asked = self._asked(route, request, marks)
                     await self._rounds.ask(asked, output, began, patient=not names)
                 except GatewayError as error:
-                    await self._after(error, route, request, marks, output, began)
+                    others = () if output.answering else instead(route, request.head.fallbacks, error)
+                    if not others:
+                        raise  # here: in a function of its own it would hold itself, and the body with it
+                    why = "too-long" if says_too_long(error) else "failed"
+                    await self._instead(route, others, why, request, marks, output, began)
         except GatewayError as error:
             output.fail(error)
         finally:
@@ -96,22 +100,6 @@ class Exchange:
         lesson = None if plan.cohort is None else self._experience.opened(request, route, plan.cohort)
         asked = Asked(request, route, plan, marks, lesson, reason)
         return asked.planned(plan) if reason else asked
-
-    async def _after(
-        self,
-        error: GatewayError,
-        route: Route,
-        request: Request,
-        marks: Sequence[int],
-        output: Output,
-        began: float,
-    ) -> None:
-        """Ask for what there is in the place of *route*, which has failed. Raises *error* where there is nothing."""
-        names = () if output.answering else instead(route, request.head.fallbacks, error)
-        if not names:
-            raise error
-        why = "too-long" if says_too_long(error) else "failed"
-        await self._instead(route, names, why, request, marks, output, began)
 
     async def _spared(
         self,
