@@ -86,6 +86,7 @@ async def test_what_an_engine_started_in_a_session_of_its_own_goes_with_it() -> 
         assert engine.stdout is not None
         pids = [int(engine.stdout.readline()), int(engine.stdout.readline())]
         engine.kill()
+        engine.wait()
         (left,) = [pid for pid in pids if pid != engine.pid]
         assert lives(left)
         assert await end_rest(mark) == [left]
