@@ -18,6 +18,8 @@ import pytest
 from build.binary import frozen
 from build.binary.contents import Module
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 SOURCE = '''"""About this module."""
 
@@ -124,7 +126,6 @@ def test_deflated_code_is_the_same_again_and_no_code_looks_like_it() -> None:
     assert not code.startswith(frozen.DEFLATED)
 
 
-@pytest.mark.thorough
 def test_the_same_input_gives_the_same_bytes(made: dict[str, bytes], tmp_path: Path) -> None:
     assert freeze(tmp_path / "again") == made
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from anthropic import Anthropic, BadRequestError, NotFoundError
 
+pytestmark = pytest.mark.thorough
+
 HERE = Path(__file__).parent
 GENTLE = ["--threads", "1", "--poll", "0"]  # two engines that spin starve each other on two cores
 QUESTION: dict[str, Any] = {

@@ -14,7 +14,7 @@ from harness import serving
 
 from moltbot_edge.config.schema import Config, Engines, Model
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.anyio, pytest.mark.thorough, pytest.mark.timeout(180)]
 
 GENTLE = ["--threads", "1", "--poll", "0"]  # two engines that spin starve each other on two cores
 TOOLS = str(Path(__file__).parent / "tools.jinja")

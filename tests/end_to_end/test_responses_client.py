@@ -22,6 +22,8 @@ from openai import BadRequestError, NotFoundError, OpenAI
 from openai.types.responses import ResponseFunctionToolCall
 from pydantic import BaseModel
 
+pytestmark = pytest.mark.thorough
+
 HERE = Path(__file__).parent
 START_S = 60
 QUESTION = "What is the capital of France? Answer in one sentence."
@@ -148,7 +150,6 @@ def test_a_stream_says_the_same(client: OpenAI, model: str) -> None:
 
 
 @both
-@pytest.mark.thorough
 def test_tools_in_parallel(client: OpenAI, model: str) -> None:
     asked: Any = {"model": model, "input": BOTH_WEATHERS, "tools": [TOOL], "temperature": 0, "max_output_tokens": 90}
     whole = client.responses.create(**asked, parallel_tool_calls=True)

@@ -16,7 +16,7 @@ from harness import Gateway, config, serving
 from living import UNTIL_S, until
 from raw_caller import QUESTION
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.thorough]
 
 CALLERS = 9
 BOX = """
