@@ -2,6 +2,7 @@
 
 errors      the one tree of what can go wrong, with status and type as data
 head        what a request says before its messages: model, stream, session
+decoding    what reading other people's JSON may raise
 events      usage and timings, folded from a reply's bytes
 sse         server-sent events, cut anywhere; ndjson, lines
 multipart   a form's model, read and replaced

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.errors import InvalidRequest
 
 MODEL_CHARS = 512  # of a name; the longest of a file or a hub's repository are half of it
@@ -82,7 +83,7 @@ def read_head(body: bytes | bytearray, decode: Callable[[bytes | bytearray], Wir
         wire = decode(body)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"the request body is not right: {error}", param=_field(str(error))) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise InvalidRequest(f"the request body is not JSON: {error}") from error
     progress = bool(wire.stream) and PROGRESS in bytes(wire.stream_options) and _wants_progress(wire.stream_options)
     if wire.session is None and wire.fallbacks is None and wire.models is None:

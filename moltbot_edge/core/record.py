@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from moltbot_edge.core.chat import File, Image, Message, Own, Reasoning, Refusal, Role, Text, Tool, ToolCall, ToolResult
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.errors import InvalidRequest
 from moltbot_edge.core.events import Usage
 from moltbot_edge.core.reply import FinishReason
@@ -74,7 +75,7 @@ def read(record: bytes) -> Turn:
         raise Unreadable(f"of version {record[0] if record else 'none'}, and this program reads {VERSION}")
     try:
         return _whole(_decode(memoryview(record)[1:]))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise Unreadable(str(error)) from error
 
 

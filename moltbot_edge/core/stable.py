@@ -14,6 +14,7 @@ from binascii import crc32
 import msgspec
 
 from moltbot_edge.core import prefixes
+from moltbot_edge.core.decoding import UNREADABLE
 
 KEPT_TOOLS_BYTES = 512 * 1024  # of one engine: some twenty clients with forty tools each
 KEPT_IDS = 2048
@@ -50,7 +51,6 @@ _read = msgspec.json.Decoder(_Wire).decode
 _read_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _read_message = msgspec.json.Decoder(_Message).decode
 _read_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Renderings:

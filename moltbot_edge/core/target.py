@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from moltbot_edge.core import tool_ids
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.tool_ids import IdRule
 
 _mistral = re.compile(r"mi[sx]tral|(?:mini|code|dev|magi|voc?)stral|pixtral", re.IGNORECASE).search
@@ -93,7 +94,7 @@ def abilities(props: bytes) -> Abilities | None:
     """None for what is no ``/props``, or another build's."""
     try:
         return _abilities(props)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from moltbot_edge.core.chat import ChatRequest
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.dialect import ReplyHead
 from moltbot_edge.core.errors import GatewayError
 from moltbot_edge.core.reply import (
@@ -41,7 +42,6 @@ DELTA_END: Final = b"}}\n\n"
 
 _json = msgspec.json.encode
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Block(msgspec.Struct):

@@ -30,6 +30,7 @@ from moltbot_edge.core.chat import (
     ToolMode,
     ToolResult,
 )
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.dialect import Outgoing
 from moltbot_edge.core.errors import InvalidRequest
 from moltbot_edge.dialects.anthropic_seal import ORIGIN
@@ -55,7 +56,6 @@ CACHED: Final = {"cache_control": {"type": "ephemeral"}}
 _version = re.compile(r"claude-[a-z]+-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)").search
 _own_tool = re.compile(r"tools\[(\d+)\]").fullmatch
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def written(request: ChatRequest) -> Outgoing:

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from moltbot_edge.core import sse
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.errors import InvalidReply, TruncatedReply
 from moltbot_edge.core.reply import (
     Began,
@@ -25,7 +26,7 @@ from moltbot_edge.core.reply import (
 )
 from moltbot_edge.dialects import anthropic_seal
 from moltbot_edge.dialects.anthropic_seal import ORIGIN
-from moltbot_edge.dialects.anthropic_usage import UNREADABLE, UsageWire
+from moltbot_edge.dialects.anthropic_usage import UsageWire
 
 MOST_BLOCKS: Final = 10_000  # of a reply
 ABSENT: Final = msgspec.Raw(b"")

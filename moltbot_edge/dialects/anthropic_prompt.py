@@ -7,12 +7,10 @@ from typing import Final
 import msgspec
 
 from moltbot_edge.api import Prompt
+from moltbot_edge.core.decoding import MOST_OBJECTS, UNREADABLE
 from moltbot_edge.core.prompt import own_words
 
-# Each object costs some hundred bytes while it is looked at. No conversation has so many.
-MOST_OBJECTS: Final = 100_000
 ABSENT: Final = msgspec.Raw(b"")
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Message(msgspec.Struct):

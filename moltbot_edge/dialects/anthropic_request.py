@@ -30,6 +30,7 @@ from moltbot_edge.core.chat import (
     ToolMode,
     ToolResult,
 )
+from moltbot_edge.core.decoding import MOST_OBJECTS
 from moltbot_edge.core.errors import InvalidRequest
 from moltbot_edge.core.head import OURS
 from moltbot_edge.dialects import anthropic_seal
@@ -39,8 +40,6 @@ from moltbot_edge.dialects.misfit import readable
 
 COUNT: Final = "/v1/messages/count_tokens"
 
-# Each costs some hundred bytes once it is read. No conversation has so many; a body of nothing but `{}` would.
-MOST_OBJECTS: Final = 100_000
 
 # What no other dialect has and the answer would be another without.
 VITAL: Final = frozenset({"mcp_servers", "container"})

@@ -10,12 +10,12 @@ from typing import Any, Final
 import msgspec
 
 from moltbot_edge.core import sse
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.events import Timings, Usage
 from moltbot_edge.core.reply import UsageSaid
 
 MOST_TOKENS: Final = 10**9  # what nobody counts is not believed
 READ_BYTES: Final = 4 * 1024 * 1024  # of a whole reply; a longer one is not looked at
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Details(msgspec.Struct):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from moltbot_edge.core.decoding import UNREADABLE
+
 MOST_DETAILS = 8
 
 
@@ -30,7 +32,6 @@ class _Refused(msgspec.Struct):
 
 
 _refused = msgspec.json.Decoder(_Refused).decode
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def complaint(body: bytes) -> str | None:

@@ -10,11 +10,11 @@ import struct
 
 import msgspec
 
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.errors import InvalidReply
 
 _numbers = msgspec.json.Decoder(list[float]).decode
 _text = msgspec.json.Decoder(str).decode
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def vector(said: msgspec.Raw) -> bytes:

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.dialect import EventReader
 from moltbot_edge.core.errors import GatewayError
 from moltbot_edge.core.reply import (
@@ -26,7 +27,6 @@ from moltbot_edge.core.verdict import ID_CHARS, Impression
 
 JUDGED_BYTES: Final = 256 * 1024  # of a whole reply, or of a stream's tool calls; more is not judged
 MOST_CALLS: Final = 64
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class EventObserver:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import msgspec
 
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.errors import InvalidRequest
 
 _PATH = re.compile(r" - at `(?:key in )?\$\.?(.*?)`$")
@@ -24,5 +25,5 @@ def readable() -> Iterator[None]:
         found = [pattern.search(str(error)) for pattern in (_PATH, _MISSING)]
         path = ".".join(one[1] for one in found if one is not None and one[1])
         raise InvalidRequest(f"the request body is not right: {said}", param=path or None) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise InvalidRequest(f"the request body is not JSON: {error}") from error

@@ -30,13 +30,13 @@ from moltbot_edge.api import (
     dialect,
     read_head,
 )
+from moltbot_edge.core.decoding import MOST_OBJECTS, UNREADABLE
 from moltbot_edge.core.prompt import own_words
 from moltbot_edge.dialects.paths import PATHS
 
 LATEST = ":latest"  # what a name without a tag means
 JUDGED_BYTES = 256 * 1024  # of a whole reply; a longer one is not judged
 READ_BYTES = 4 * 1024 * 1024  # of a whole reply; the counts of a longer one, of embeddings, are not read
-MOST_OBJECTS = 100_000  # of a body; no conversation has so many messages
 MOST_TOKENS = 10**9
 MOST_NANOSECONDS = 2**63 - 1  # as Go's durations go
 LEAST_RATE, MOST_RATE = 1e-3, 1e7  # tokens a second: what nobody measures is not believed
@@ -47,8 +47,6 @@ PING = (
     b'{"model":"","created_at":"1970-01-01T00:00:00Z",'
     b'"message":{"role":"assistant","content":""},"response":"","done":false}\n'
 )
-
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Streams(msgspec.Struct):

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import msgspec
 
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.dialect import Outgoing, ReplyHead
 from moltbot_edge.core.embedding import Embedded, EmbedRequest
 from moltbot_edge.core.errors import InvalidReply, InvalidRequest
 from moltbot_edge.core.head import OURS
 from moltbot_edge.dialects import ollama_values as values
-from moltbot_edge.dialects.embedding_values import UNREADABLE, vector
+from moltbot_edge.dialects.embedding_values import vector
 from moltbot_edge.dialects.misfit import readable
 
 OLDER = "/api/embeddings"

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from moltbot_edge.core.chat import ChatRequest
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.dialect import ReplyHead
 from moltbot_edge.core.errors import GatewayError, InvalidReply, TruncatedReply
 from moltbot_edge.core.events import Timings, Usage
@@ -30,7 +31,7 @@ from moltbot_edge.core.reply import (
     ToolCallDelta,
     UsageSaid,
 )
-from moltbot_edge.dialects.ollama import UNREADABLE, Counts
+from moltbot_edge.dialects.ollama import Counts
 from moltbot_edge.dialects.ollama_values import moment, nanoseconds
 
 LINE_BYTES: Final = 8 * 1024 * 1024  # of one line: the longest are calls whose arguments are a file

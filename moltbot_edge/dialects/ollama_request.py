@@ -27,12 +27,12 @@ from moltbot_edge.core.chat import (
     ToolCall,
     ToolResult,
 )
+from moltbot_edge.core.decoding import MOST_OBJECTS
 from moltbot_edge.core.errors import InvalidRequest
 from moltbot_edge.core.head import OURS
 from moltbot_edge.dialects import ollama_values as values
 from moltbot_edge.dialects.misfit import readable
 
-MOST_OBJECTS: Final = 100_000  # each costs some hundred bytes, and `{}` two; no conversation has so many
 LEVELS: Final = ("low", "medium", "high", "max")  # of `think`
 ABSENT: Final = msgspec.Raw(b"")
 EMPTY: Final = frozenset({b"", b"null", b'""', b"[]", b"{}", b"false", b"0"})

@@ -29,6 +29,7 @@ from moltbot_edge.api import (
     read_head,
 )
 from moltbot_edge.core import sse
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.dialects import openai_prompt, openai_reply
 from moltbot_edge.dialects.openai_head import read_chat_head
 from moltbot_edge.dialects.openai_usage import TimingsWire, UsageWire
@@ -46,7 +47,6 @@ class _Said(msgspec.Struct):
 
 
 _said = msgspec.json.Decoder(_Said).decode
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Reader:

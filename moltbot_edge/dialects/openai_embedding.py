@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import msgspec
 
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.dialect import Outgoing, ReplyHead
 from moltbot_edge.core.embedding import Embedded, EmbedRequest
 from moltbot_edge.core.errors import InvalidReply, InvalidRequest
 from moltbot_edge.core.head import OURS
-from moltbot_edge.dialects.embedding_values import UNREADABLE, in_base64, vector
+from moltbot_edge.dialects.embedding_values import in_base64, vector
 from moltbot_edge.dialects.misfit import readable
 
 _KNOWN = frozenset({"model", "input", "encoding_format", "dimensions", "user"})

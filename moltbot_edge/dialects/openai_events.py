@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from moltbot_edge.core import sse
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.errors import InvalidReply, TruncatedReply
 from moltbot_edge.core.reply import (
     Began,
@@ -116,7 +117,6 @@ _usage = msgspec.json.Decoder(UsageWire).decode
 _timings = msgspec.json.Decoder(TimingsWire).decode
 _log_probs = msgspec.json.Decoder(_LogProbs).decode
 _complaint = msgspec.json.Decoder(_Complaint | str).decode
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Events:

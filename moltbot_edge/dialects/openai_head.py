@@ -10,11 +10,11 @@ from typing import Annotated, Final
 
 import msgspec
 
+from moltbot_edge.core.decoding import MOST_OBJECTS
 from moltbot_edge.core.errors import InvalidRequest
 from moltbot_edge.core.head import Head, Wire, read_head
 
 LARGE_BYTES: Final = 1_000_000
-MOST_OBJECTS: Final = 100_000  # as `openai_prompt` has it
 
 
 class _Message(msgspec.Struct, gc=False):

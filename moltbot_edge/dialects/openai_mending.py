@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from moltbot_edge.core import sse
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.dialect import ReplyHead
 
 CHAT: Final = "/v1/chat/completions"
@@ -108,7 +109,6 @@ _finish = re.compile(rb'"finish_reason"\s*:').sub
 
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 _json = msgspec.json.encode
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Whole:

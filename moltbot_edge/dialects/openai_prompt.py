@@ -11,11 +11,9 @@ from typing import Final
 import msgspec
 
 from moltbot_edge.api import Prompt
+from moltbot_edge.core.decoding import MOST_OBJECTS, UNREADABLE
 from moltbot_edge.core.prompt import own_words
 
-# Each object of a message list costs some hundred bytes while it is looked at. No conversation has so many; a body
-# of nothing but `{}` would.
-MOST_OBJECTS: Final = 100_000
 LONG_BYTES: Final = 64 * 1024
 LONGEST_CUT: Final = 12  # bytes: a character of two escapes, \ud83d\ude00
 ABSENT = msgspec.Raw(b"")
@@ -46,7 +44,6 @@ _text = msgspec.json.Decoder(str).decode
 # Within a text the quotes would be escaped, so this is a part of a content.
 _image = re.compile(rb'"type"\s*:\s*"(?:image_url|input_image)"').search
 _parts = msgspec.json.Decoder(list[_Part | str]).decode
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def prompt(body: bytes | bytearray) -> Prompt:

@@ -12,6 +12,7 @@ import msgspec
 
 from moltbot_edge.api import Impression
 from moltbot_edge.core import sse
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.verdict import ID_CHARS
 
 JUDGED_BYTES: Final = 256 * 1024  # of a whole reply, or of a stream's tool calls; more is not judged
@@ -50,7 +51,6 @@ class _Reply(msgspec.Struct):
 _reply = msgspec.json.Decoder(_Reply).decode
 _text = msgspec.json.Decoder(str).decode
 _any = msgspec.json.Decoder(msgspec.Raw).decode
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Observer:

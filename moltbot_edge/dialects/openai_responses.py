@@ -7,7 +7,7 @@ Translation is in `responses_codec`, which a relay does not import.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,6 +21,7 @@ from moltbot_edge.api import (
     dialect,
 )
 from moltbot_edge.core import sse
+from moltbot_edge.core.decoding import MOST_OBJECTS, UNREADABLE
 from moltbot_edge.core.dialect import Operation
 from moltbot_edge.core.prompt import own_words
 from moltbot_edge.dialects.paths import PATHS
@@ -28,10 +29,6 @@ from moltbot_edge.dialects.responses_usage import UsageReader
 
 if TYPE_CHECKING:
     from moltbot_edge.core.dialect import ChatCodec, Mender, ReplyHead
-
-MOST_OBJECTS: Final = 100_000  # as in `openai_prompt`
-
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Part(msgspec.Struct):

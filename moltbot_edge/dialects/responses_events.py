@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from moltbot_edge.core import sse
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.errors import InvalidReply, TruncatedReply
 from moltbot_edge.core.reply import (
     Began,
@@ -34,7 +35,6 @@ from moltbot_edge.dialects import responses_seal
 from moltbot_edge.dialects.responses_usage import TimingsWire, UsageWire
 
 BETWEEN_SUMMARIES: Final = "\n\n"
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _TopLogProb(msgspec.Struct):

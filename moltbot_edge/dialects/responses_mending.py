@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from moltbot_edge.core import sse
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.dialect import ReplyHead
 
 Fields = dict[str, Any]
@@ -19,7 +20,6 @@ Fields = dict[str, Any]
 # Of events that have one of these, the part they are of.
 _PART: Final = ("response.content_part.", "response.output_text.", "response.refusal.", "response.reasoning_text.")
 _SUMMARY: Final = "response.reasoning_summary_"
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 _json = msgspec.json.encode

@@ -24,6 +24,7 @@ from moltbot_edge.core.chat import (
     ToolCall,
     ToolResult,
 )
+from moltbot_edge.core.decoding import MOST_OBJECTS
 from moltbot_edge.core.errors import InvalidRequest
 from moltbot_edge.core.head import OURS
 from moltbot_edge.dialects import responses_seal
@@ -32,8 +33,6 @@ from moltbot_edge.dialects.misfit import readable
 from moltbot_edge.dialects.responses_seal import OWN
 from moltbot_edge.dialects.responses_wishes import ABSENT, ChoiceWire, ReasoningWire, ToolWire, WordsWire, holds
 
-# An object of the list costs some hundred bytes, and `{}` two. No conversation has so many.
-MOST_OBJECTS: Final = 100_000
 LOGPROBS: Final = "message.output_text.logprobs"
 SOUNDS: Final = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 

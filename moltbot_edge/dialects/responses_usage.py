@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from moltbot_edge.core import sse
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.events import Timings, Usage
 
 READ_BYTES: Final = 4 * 1024 * 1024  # of a whole reply; one that is larger is not counted
@@ -17,7 +18,6 @@ READ_BYTES: Final = 4 * 1024 * 1024  # of a whole reply; one that is larger is n
 MOST_TOKENS: Final = 10**9
 LEAST_RATE: Final = 1e-3  # tokens a second
 MOST_RATE: Final = 1e7
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 # Within a text the quotes would be escaped; the event's name stands bare.
 _ENDS: Final = (b"response.completed", b"response.incomplete")

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from moltbot_edge.core.catalog import Deployment
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.errors import EngineFailed, Overloaded, UpstreamError
 from moltbot_edge.core.head import Body
 from moltbot_edge.core.lease import Lease, Wish
@@ -29,7 +30,6 @@ class _Counted(msgspec.Struct):
 
 
 _counted = msgspec.json.Decoder(_Counted).decode
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Counts:

@@ -14,6 +14,7 @@ from types import TracebackType
 
 import msgspec
 
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.gateway.experience import Experience, Kept
 
 SAVE_S = 900.0  # an SD card wears out by writing, and a quarter of an hour teaches little
@@ -79,7 +80,7 @@ def read(path: Path) -> list[Kept]:
     except OSError as error:
         log.warning("what was learned before cannot be read: %s: %s", path, error.strerror)
         return []
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         log.warning("what was learned before cannot be read: %s is none of our files: %s", path, error)
         return []
     if found.version != VERSION:

@@ -13,6 +13,7 @@ from typing import cast
 import msgspec
 
 from moltbot_edge.core import sse
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.head import Body
 from moltbot_edge.core.lease import Phase, Progress
 from moltbot_edge.gateway.caller import Request
@@ -99,7 +100,7 @@ def _progress(event: bytes) -> Progress | None:
         return None
     try:
         said = _decode(next(sse.data_of(event), b"{}")).prompt_progress
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     if said is None:
         return None

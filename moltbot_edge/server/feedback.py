@@ -9,6 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.errors import BodyTooLarge, InvalidRequest, UnknownExchange
 from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.server.auth import Auth
@@ -54,5 +55,5 @@ async def _body(request: Request) -> bytes:
 def _read(body: bytes) -> _Feedback:
     try:
         return _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise InvalidRequest(f'expected {{"id": "ex-...", "good": true}}, found something else: {error}') from error

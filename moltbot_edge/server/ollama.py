@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from moltbot_edge.core.catalog import Catalog, Route
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.errors import (
     BodyTooLarge,
@@ -141,7 +142,7 @@ class OllamaEndpoints:
     async def _show(self, holder: KeyHolder, body: bytes) -> Told:
         try:
             said = msgspec.json.decode(body, type=_Named)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise InvalidRequest(f"the request body is not right: {error}") from error
         name = (said.model or said.name or "").removesuffix(LATEST)
         if not name:

@@ -15,6 +15,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.errors import BodyTooLarge, GatewayError, InvalidRequest
 from moltbot_edge.gateway.own_models import OwnModels
 from moltbot_edge.local.pull import Asked, Event, Failed
@@ -52,7 +53,7 @@ class OwnModelsEndpoints:
         self._check(request)
         try:
             asked = _decode(await _body(request))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise InvalidRequest(f'expected {{"source": "OWNER/NAME:QUANT"}} or a URL: {error}') from error
         return StreamingResponse(_lines(self._models.pull(asked)), media_type="application/x-ndjson")
 

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from moltbot_edge.core.catalog import Upstream
+from moltbot_edge.core.decoding import UNREADABLE
 
 MOST_SHOWN: Final = 32  # models that an Ollama is asked about one by one
 MOST_MODELS: Final = 1_000  # of a list; OpenRouter has some 400
@@ -391,5 +392,5 @@ def _read(answers: Answers, question: Question, kind: type[T]) -> T | None:
 def _decoded(body: bytes, kind: type[T]) -> T | None:
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None

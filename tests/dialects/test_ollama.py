@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moltbot_edge.core import errors
+from moltbot_edge.core.decoding import MOST_OBJECTS
 from moltbot_edge.core.errors import GatewayError, InvalidRequest, UpstreamRefused
 from moltbot_edge.core.events import Usage
-from moltbot_edge.dialects.ollama import MOST_OBJECTS, PING, Ollama
+from moltbot_edge.dialects.ollama import PING, Ollama
 
 RECORDINGS = Path(__file__).parent.parent / "recordings" / "ollama"
 CHAT, GENERATE, EMBED = "/api/chat", "/api/generate", "/api/embed"

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moltbot_edge.core.decoding import MOST_OBJECTS
 from moltbot_edge.core.prompt import READ_CHARS, Prompt
-from moltbot_edge.dialects.openai_prompt import LONG_BYTES, MOST_OBJECTS, prompt
+from moltbot_edge.dialects.openai_prompt import LONG_BYTES, prompt
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
