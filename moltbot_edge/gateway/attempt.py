@@ -132,11 +132,11 @@ class Attempts:
             if translation.unloads and self._engines.states().get(engine) != "ready":
                 await self._send(asked, attempt, output, None)  # not to be started to be stopped
                 return
-        wish = Wish((), len(attempt.body), request.head.session, attempt.hear, keep_s)
+        trail: Sequence[int] = ()
         rendering = self.rendering if attempt.path_of(request) in PROMPTED else None
         if rendering is not None:
             attempt.body, trail = rendering.of(engine, attempt.deployment.shared_name, attempt.body)
-            wish = Wish(trail, len(attempt.body), request.head.session, attempt.hear, keep_s)
+        wish = Wish(trail, len(attempt.body), request.head.session, attempt.hear, keep_s)
         async with self._engines.lease(engine, wish) as lease:
             attempt.began = attempt.silent_since = self._now()  # loading says nothing of its speed
             if translation is not None and rendering is not None:
