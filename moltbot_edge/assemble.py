@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ import uvloop
 
 from moltbot_edge.config.catalog import catalog_of, engines_of
 from moltbot_edge.config.schema import MIB, Config, Limits, Router
+from moltbot_edge.config.schema import Sessions as SessionSettings
 from moltbot_edge.core.budget import Terms
 from moltbot_edge.core.catalog import AUTO, Catalog, Upstream
 from moltbot_edge.core.dialect import Dialect
@@ -35,6 +36,7 @@ from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.keeping import Keeping
 from moltbot_edge.gateway.plan import Planner
 from moltbot_edge.gateway.rounds import Rounds
+from moltbot_edge.gateway.sessions import SessionLimits, Sessions
 from moltbot_edge.gateway.state import state
 from moltbot_edge.gateway.watch import Watch
 from moltbot_edge.kernel.registry import Registry
@@ -62,6 +64,7 @@ HEDGES_SAVED = 5  # a hundred requests' worth: more at once would say that every
 GRACE_S = 25  # for replies under way when told to stop; systemd gives 90 s, Docker 10 s and then kills
 
 if TYPE_CHECKING:
+    from moltbot_edge.core.store import Opens, Store
     from moltbot_edge.gateway.rendering import Rendering
     from moltbot_edge.local.supervisor import Supervisor
     from moltbot_edge.upstream.kinds import Found
@@ -202,11 +205,20 @@ def assemble(
         rendering=rendering,
     )
     rounds = _rounds(config.router, planner, attempts, metrics)
+    sessions = Sessions(
+        lambda: _store(config.sessions, registry),
+        SessionLimits(
+            config.sessions.wait_s if config.sessions.busy == "wait" else 0.0, config.sessions.session_mb * MIB
+        ),
+        time.time,
+        secrets.token_bytes,
+    )
     exchange = Exchange(
         directory,
         dialects,
         planner,
         rounds,
+        sessions,
         experience,
         metrics,
         ticker,
@@ -231,7 +243,7 @@ def assemble(
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        async with engines, Keeping(experience, kept_in), watch, directory:
+        async with engines, Keeping(experience, kept_in), watch, directory, sessions:
             yield
             upstreams.close()  # an engine that works for nobody any more ends sooner
         for end in ends:
@@ -268,6 +280,23 @@ def assemble(
     settings = ConnectionSettings(ticker, buffer, buffer[:FIRST_READ_BYTES], limits.head_s, limits.callers, openai)
     listener = Listener(app, callers, functools.partial(Connection, settings, app, callers), lifespan, GRACE_S)
     return Gateway(config, catalog, stores, listener, on_started)
+
+
+def _store(settings: SessionSettings, registry: Registry) -> AbstractAsyncContextManager[Store]:
+    """At the first request that asks for a session. Raises `StoreError`."""
+    from moltbot_edge.core.store import StoreOptions
+
+    options = StoreOptions(
+        clock=time.time,
+        path=settings.path,
+        url=settings.url,
+        timeout_s=settings.timeout_s,
+        size_bytes=settings.size_mb * MIB,
+        session_bytes=settings.session_mb * MIB,
+        waiters=settings.waiters,
+    )
+    opens: Opens = registry.build("store", settings.store)
+    return opens(options)
 
 
 def _guarded(catalog: Catalog) -> Mapping[str, int]:

@@ -30,6 +30,9 @@ class Head(msgspec.Struct, frozen=True):
 
     *progress*: who streams wants to see how far it has come while it waits. *form*: it is no JSON, but comes in parts
     (`core.multipart`).
+
+    A *session* is kept where the request is a chat; *keeps*: so is this one, under a name of ours. *parent* is the id
+    of the turn after which it goes on, where that is said; *inherits* False: without the system text from before.
     """
 
     model: str
@@ -39,6 +42,9 @@ class Head(msgspec.Struct, frozen=True):
     ours: bool = False
     progress: bool = False
     form: bool = False
+    keeps: bool = False
+    parent: str | None = None
+    inherits: bool = True
 
 
 LISTED = "GET /v1/models lists what there is"
@@ -137,17 +143,24 @@ def _checked(model: str | None) -> str:
 
 def with_wishes(head: Head, headers: Mapping[bytes, bytes]) -> Head:
     """*head* with what *headers* of ours say: they serve every dialect, and win over the body's fields."""
+    session = headers.get(b"x-moltbot-session")
+    if session is not None:
+        head = msgspec.structs.replace(head, session=_text(session))
     said = headers.get(b"x-moltbot-fallbacks")
     if said is None:
         return head
-    try:
-        text = said.decode()
-    except UnicodeDecodeError:  # as HTTP once had it
-        text = said.decode("latin-1")
+    text = _text(said)
     names = [name for one in text.split(",") if (name := one.strip())]
     if len(names) > MOST_FALLBACKS:
         raise InvalidRequest(f"the header `x-moltbot-fallbacks` names more than {MOST_FALLBACKS} models")
     return msgspec.structs.replace(head, fallbacks=tuple(dict.fromkeys(_checked(one) for one in names)))
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:  # as HTTP once had it
+        return value.decode("latin-1")
 
 
 def with_model(body: bytes | bytearray, wanted: str, head: Head) -> list[Body]:

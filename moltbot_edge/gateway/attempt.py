@@ -86,8 +86,12 @@ class Attempts:
         began = self._now()
         request = asked.request
         translation = None
-        dialect = request.dialect
-        if deployment.upstream.dialect != dialect.name or dialect.foreign(request.body, deployment.model):
+        dialect, conversation = request.dialect, request.conversation
+        if conversation is not None:
+            await conversation.fit(deployment)
+            began = self._now()
+            translation = self._translations.of(asked, deployment, began)
+        elif deployment.upstream.dialect != dialect.name or dialect.foreign(request.body, deployment.model):
             if dialect.operations[request.path] is Operation.COUNT:
                 await self._count(asked, deployment, output, contender)
                 return

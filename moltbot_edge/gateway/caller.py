@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.head import Head
 from moltbot_edge.core.prompt import Prompt
+
+if TYPE_CHECKING:  # imported at the first request that asks for a session
+    from moltbot_edge.gateway.conversation import Conversation
 
 HeaderLines = Iterable[tuple[bytes, bytes]]
 
@@ -40,6 +43,9 @@ class Request(msgspec.Struct):
     """What a caller asks. *forwarded* are header lines for the upstream, each with its CRLF; *key* is whose key it is.
     *form* is the type of a body in parts, its boundary included; empty where the body is JSON.
 
+    *room* waits for room for so many bytes more; they are given back with the body. With a *conversation* the body is
+    what the router reads of the whole of it.
+
     The body is let go once no other upstream will need it: `drop_body`.
     """
 
@@ -51,6 +57,8 @@ class Request(msgspec.Struct):
     on_drop: Callable[[], None] | None = None
     key: str = ""
     form: bytes = b""
+    room: Callable[[int], Awaitable[None]] | None = None
+    conversation: Conversation | None = None
     _prompt: Prompt | None = None
 
     def prompt(self) -> Prompt:
@@ -62,6 +70,8 @@ class Request(msgspec.Struct):
     def drop_body(self) -> None:
         """May be called again: what it holds is given back once."""
         self.body = b""
+        if self.conversation is not None:
+            self.conversation.drop()
         on_drop, self.on_drop = self.on_drop, None
         if on_drop is not None:
             on_drop()

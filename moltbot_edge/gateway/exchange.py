@@ -16,6 +16,7 @@ from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.output import Output
 from moltbot_edge.gateway.plan import Planner
 from moltbot_edge.gateway.rounds import Rounds
+from moltbot_edge.gateway.sessions import Sessions
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.upstream.ticker import Ticker
 
@@ -29,6 +30,7 @@ class Exchange:
         dialects: Dialects,
         planner: Planner,
         rounds: Rounds,
+        sessions: Sessions,
         experience: Experience,
         metrics: Metrics,
         ticker: Ticker,
@@ -39,6 +41,7 @@ class Exchange:
         self._dialects = dialects
         self._planner = planner
         self._rounds = rounds
+        self._sessions = sessions
         self._experience = experience
         self._metrics = metrics
         self._ticker = ticker
@@ -69,22 +72,11 @@ class Exchange:
                 directory.catalog.route(name)  # a slip of the pen is told before it is needed
             route = self._dialects.able(route, request)
             self._experience.heard(request, route, began)
-            marks = prefixes.marks(request.body)
-            names = request.head.fallbacks or route.fallbacks
-            if route.context_fallbacks and self._too_narrow(route, request):
-                await self._instead(route, route.context_fallbacks, "too-long", request, marks, output, began)
-            elif names and self._planner.rests(route):
-                await self._spared(route, names, request, marks, output, began)
+            if (request.head.session is not None or request.head.keeps) and self._sessions.wants(request):
+                async with self._sessions.conversation(request):
+                    await self._routed(route, request, output, began)
             else:
-                try:
-                    asked = self._asked(route, request, marks)
-                    await self._rounds.ask(asked, output, began, patient=not names)
-                except GatewayError as error:
-                    others = () if output.answering else instead(route, request.head.fallbacks, error)
-                    if not others:
-                        raise  # here: in a function of its own it would hold itself, and the body with it
-                    why = "too-long" if says_too_long(error) else "failed"
-                    await self._instead(route, others, why, request, marks, output, began)
+                await self._routed(route, request, output, began)
         except GatewayError as error:
             output.fail(error)
         finally:
@@ -93,6 +85,24 @@ class Exchange:
             metrics = self._metrics
             metrics.requests.cell(request.dialect.name, alias, str(output.status or 499)).add()
             metrics.request_seconds.cell(alias).observe(self._now() - began)
+
+    async def _routed(self, route: Route, request: Request, output: Output, began: float) -> None:
+        marks = prefixes.marks(request.body)
+        names = request.head.fallbacks or route.fallbacks
+        if route.context_fallbacks and self._too_narrow(route, request):
+            await self._instead(route, route.context_fallbacks, "too-long", request, marks, output, began)
+        elif names and self._planner.rests(route):
+            await self._spared(route, names, request, marks, output, began)
+        else:
+            try:
+                asked = self._asked(route, request, marks)
+                await self._rounds.ask(asked, output, began, patient=not names)
+            except GatewayError as error:
+                others = () if output.answering else instead(route, request.head.fallbacks, error)
+                if not others:
+                    raise  # here: in a function of its own it would hold itself, and the body with it
+                why = "too-long" if says_too_long(error) else "failed"
+                await self._instead(route, others, why, request, marks, output, began)
 
     def _asked(self, route: Route, request: Request, marks: Sequence[int], reason: bytes = b"") -> Asked:
         """*reason*, where *route* stands for another, is the one for the reply's header."""

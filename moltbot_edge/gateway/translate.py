@@ -18,6 +18,7 @@ from moltbot_edge.core.dialect import Dialect, EventReader, Operation, ReplyHead
 from moltbot_edge.core.embedding import Embedded
 from moltbot_edge.core.errors import GatewayError, InvalidReply, InvalidRequest, UpstreamBroke, UpstreamRefused
 from moltbot_edge.core.events import Timings, Usage
+from moltbot_edge.core.fold import Fold
 from moltbot_edge.core.head import check_text
 from moltbot_edge.core.hygiene import cleaned
 from moltbot_edge.core.reply import (
@@ -81,8 +82,15 @@ class Translation:
         self._called = False
         self.forwarded = forwarded_to(theirs, request)
         codec = request.dialect.codec()
-        check_text(request.body)
-        chat = codec.read_request(request.path, request.body)  # not kept: it is as large as the body again
+        self._conversation = conversation = request.conversation
+        self._fold: Fold | None = None
+        if conversation is None:
+            check_text(request.body)
+            chat = codec.read_request(request.path, request.body)  # not kept: it is as large as the body again
+        else:
+            chat = conversation.chat_for(deployment)
+            self._fold = Fold(limits.translated_bytes)
+        self._deployment = deployment
         self._streams = chat.stream
         self._writer = codec.event_writer(chat, head, request.path)
         self._limits = limits
@@ -135,6 +143,8 @@ class Translation:
     async def deliver(self, reply: Reply, output: Output, own: Headers, answers: Callable[[], bool]) -> None:
         """Write *reply* to *output*. Of *answers*, and of what is raised, `relay` tells."""
         own = own + self._named + dropped_header(self.dropped)
+        if self._conversation is not None:
+            own += self._conversation.headers
         reader = self._codec.event_reader(is_stream(reply))
         if self.streams(reply):
             await self._pass(reply, output, own, answers, reader)
@@ -195,7 +205,13 @@ class Translation:
         if not answering and answers():
             begin()
         if answering:
+            await self._keep()
             output.finish(self._end())
+
+    async def _keep(self) -> None:
+        """Before the reply's last byte."""
+        if self._conversation is not None and self._fold is not None:
+            await self._conversation.keep(self._fold, self._deployment, self.dropped)
 
     async def _gather(
         self, reply: Reply, output: Output, own: Headers, answers: Callable[[], bool], reader: EventReader
@@ -228,6 +244,7 @@ class Translation:
         pieces.append(self._end())
         if not answers():
             return
+        await self._keep()
         if self._streams:
             output.begin_stream(own)
             output.finish(b"".join(pieces))
@@ -256,6 +273,8 @@ class Translation:
                 self._failure = UpstreamBroke(event.message)  # type: ignore[union-attr]
                 events = events[:place]
                 break
+        if self._fold is not None:
+            self._fold.see(events)
         limit = self._limits.translated_bytes
         if self._called and self._written_chars > limit:  # writers hold what they cannot say before a call is whole
             self._failure = self._failure or InvalidReply(

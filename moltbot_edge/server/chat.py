@@ -76,7 +76,7 @@ class ChatEndpoint:
             self._metrics.callers_gone.cell("body").add()
             raise
         form = content_type if head.form else b""
-        request = Request(dialect, path, head, body, forwarded, held.give, holder.name, form)
+        request = Request(dialect, path, head, body, forwarded, held.give, holder.name, form, held.take)
         del body  # the request's alone, so that dropping it frees it
         await self._exchange.answer(request, call)
 

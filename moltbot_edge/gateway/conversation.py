@@ -1,0 +1,123 @@
+"""One request's share of a session: what was said before, joined with what comes now; then the turn that is kept.
+
+How a session is found and held for it is `sessions`. What a store cannot keep costs the caller no reply: its log
+says so. Imported at the first request that asks for a session.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from moltbot_edge.core import session
+from moltbot_edge.core.catalog import Deployment
+from moltbot_edge.core.chat import ChatRequest, Message, Role
+from moltbot_edge.core.errors import GatewayError, InvalidRequest, SessionConflict, UnknownSession
+from moltbot_edge.core.fold import Fold
+from moltbot_edge.core.head import Head, check_text
+from moltbot_edge.core.joining import Joined, joined
+from moltbot_edge.core.session import Kept, Turn
+from moltbot_edge.core.store import Store
+from moltbot_edge.gateway.caller import Request
+
+if TYPE_CHECKING:
+    from moltbot_edge.gateway.relay import Headers
+
+log = logging.getLogger(__name__)
+
+SESSION: Final = b"x-moltbot-session"
+TURN: Final = b"x-moltbot-turn"
+
+NOTHING: Final = Message(Role.ASSISTANT, ())
+EMPTY: Final = ChatRequest(model="", messages=())
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Conversation:
+    """*turn_id* is of the turn that will be kept, and known before its reply is. *last* is the turn before it.
+
+    *chat* is the whole conversation, as it is kept.
+    """
+
+    def __init__(
+        self, store: Store, request: Request, name: str, kept: Kept | None, whole: Joined, turn_id: str, at: float
+    ) -> None:
+        self.owner = request.key
+        self.session = name
+        self.turn_id = turn_id
+        self.chat = whole.request
+        self.before: Sequence[Turn] = () if kept is None else session.path(kept.turns, whole.parent)
+        self.last = self.before[-1] if self.before else None
+        self.headers: Headers = [(SESSION, name.encode()), (TURN, turn_id.encode())]
+        self._store = store
+        self._leaf = None if kept is None else kept.leaf
+        self._turn = Turn(
+            id=turn_id,
+            at=at,
+            messages=whole.messages,
+            reply=NOTHING,
+            parent=whole.parent,
+            system=whole.system,
+            tools=whole.tools,
+            model=request.head.model,
+            dialect=request.dialect.name,
+        )
+
+    def body(self) -> bytes:
+        """What the router measures and marks in the place of a request's body: steady from turn to turn."""
+        return _encode({"messages": self.chat.messages})
+
+    async def fit(self, deployment: Deployment) -> None:
+        """Make it as short as *deployment* takes: `chat_for` has it then."""
+
+    def chat_for(self, deployment: Deployment) -> ChatRequest:
+        return self.chat
+
+    def drop(self) -> None:
+        """No other upstream will need what was said before."""
+        self.chat = EMPTY
+        self.before = ()
+
+    async def keep(self, fold: Fold, deployment: Deployment, dropped: Sequence[str]) -> None:
+        """Durable when it returns, if it can be. Raises nothing of a store's."""
+        if not fold.whole:
+            log.error("a turn of the session %r is not kept: its reply is longer than a session may be", self.session)
+            return
+        turn = msgspec.structs.replace(
+            self._turn,
+            reply=fold.message(),
+            deployment=deployment.name,
+            finish=fold.finish,
+            usage=fold.usage,
+            dropped=tuple(dropped),
+        )
+        try:
+            try:
+                await self._store.append(self.owner, self.session, turn, self._leaf)
+            except SessionConflict:  # another gateway went on meanwhile; or the session left, being idle
+                kept = await self._store.load(self.owner, self.session)
+                leaf = None if kept is None else kept.leaf
+                await self._store.append(self.owner, self.session, turn, leaf)
+        except GatewayError as error:
+            log.error("a turn of the session %r is not kept: %s", self.session, error.message)
+
+
+def read(request: Request) -> ChatRequest:
+    """What comes now. Raises `InvalidRequest`."""
+    check_text(request.body)
+    chat = request.dialect.codec().read_request(request.path, request.body)
+    if chat.choices is not None and chat.choices > 1:
+        raise InvalidRequest("a conversation that is kept goes on with one reply: leave `n` out", param="n")
+    return chat
+
+
+def goes_on(head: Head, name: str, kept: Kept | None, chat: ChatRequest) -> Joined:
+    """Raises `UnknownSession` where the turn that it shall go on after is not there."""
+    turns = () if kept is None else kept.turns
+    if head.parent is not None and all(turn.id != head.parent for turn in turns):
+        raise UnknownSession(f"there is no turn {head.parent!r} in the session {name!r}, or no longer")
+    return joined(turns, chat, parent=head.parent, inherits_system=head.inherits)

@@ -1,0 +1,146 @@
+"""Kept conversations, as the gateway has them: the store, opened when the first request wants one, and who has which.
+
+Not one request's share of a session: that is a `conversation`. Imports little: most requests ask for no session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from moltbot_edge.core.dialect import Operation
+from moltbot_edge.core.errors import SessionTooLarge, StoreError
+from moltbot_edge.gateway.caller import Request
+
+if TYPE_CHECKING:  # imported at the first request that asks for a session
+    from moltbot_edge.core.chat import ChatRequest
+    from moltbot_edge.core.session import Kept
+    from moltbot_edge.core.store import Store
+    from moltbot_edge.gateway.conversation import Conversation
+
+log = logging.getLogger(__name__)
+
+
+class SessionLimits(msgspec.Struct, frozen=True):
+    """Defaults and their reasons are in `config.schema.Sessions`. With 0 for *wait_s* nobody waits."""
+
+    wait_s: float
+    session_bytes: int
+
+
+class Sessions:
+    """*opens* makes the store; *clock* is seconds since 1970, *noise* gives so many random bytes."""
+
+    def __init__(
+        self,
+        opens: Callable[[], AbstractAsyncContextManager[Store]],
+        limits: SessionLimits,
+        clock: Callable[[], float],
+        noise: Callable[[int], bytes],
+    ) -> None:
+        self._limits = limits
+        self._opens = opens
+        self._clock = clock
+        self._noise = noise
+        self._ends = AsyncExitStack()
+        self._opening = asyncio.Lock()
+        self._loading = asyncio.Lock()
+        self._store: Store | None = None
+
+    async def __aenter__(self) -> None:
+        await self._ends.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._store = None
+        await self._ends.__aexit__(kind, error, trace)
+
+    @property
+    def trouble(self) -> StoreError | None:
+        """What is wrong with the store, as far as anybody has asked it."""
+        return None if self._store is None else self._store.trouble
+
+    async def store(self) -> Store:
+        if self._store is None:
+            async with self._opening:
+                if self._store is None:
+                    self._store = await self._ends.enter_async_context(self._opens())
+        return self._store
+
+    def new_id(self, after: str | None = None) -> str:
+        from moltbot_edge.core.session import CHANCE_BYTES, made_id
+
+        return made_id(self._clock(), self._noise(CHANCE_BYTES), after)
+
+    def wants(self, request: Request) -> bool:
+        """Whether *request* asks for a conversation to be kept, where one can be."""
+        head = request.head
+        return (head.session is not None or head.keeps) and (
+            request.dialect.operations.get(request.path) is Operation.CHAT
+        )
+
+    @asynccontextmanager
+    async def conversation(self, request: Request) -> AsyncIterator[None]:
+        """While it is open, *request* has its session for itself, and the whole conversation for its body.
+
+        Raises `InvalidRequest`, `UnknownSession` where it goes on after what is not there, `SessionBusy`,
+        `SessionTooLarge`, and `StoreError`: without what was said before, an answer would be wrong in silence.
+        """
+        from moltbot_edge.core.session import checked_name
+        from moltbot_edge.gateway.conversation import read
+
+        head = request.head
+        if head.session is not None:
+            checked_name(head.session)
+        chat = read(request)
+        if chat.loads_only:
+            yield
+            return
+        request.body = b""  # said by *chat* from here on
+        store = await self.store()
+        held: AbstractAsyncContextManager[None] = nullcontext()
+        name, kept = head.session, None
+        if name is None:
+            name = f"s-{self.new_id()}"
+        else:
+            held = store.held(request.key, name, self._limits.wait_s)
+        async with held:
+            if head.session is not None:
+                kept = await self._loaded(store, request, name)
+            request.conversation = self._joined(store, request, name, kept, chat)
+            del chat, kept  # the request's alone, so that dropping it frees them
+            try:
+                yield
+            finally:
+                request.conversation = None
+
+    async def _loaded(self, store: Store, request: Request, name: str) -> Kept | None:
+        async with self._loading:  # what one of them loads has its room before the next one does
+            kept = await store.load(request.key, name)
+            if kept is not None and request.room is not None:
+                await request.room(kept.size_bytes)
+        limit = self._limits.session_bytes
+        if kept is not None and kept.size_bytes >= limit:
+            raise SessionTooLarge(
+                f"the session {name!r} has {kept.size_bytes} bytes, and {limit} at most (sessions.session_mb): "
+                "begin another one, or fork this one at an earlier turn",
+                param="session",
+            )
+        return kept
+
+    def _joined(self, store: Store, request: Request, name: str, kept: Kept | None, chat: ChatRequest) -> Conversation:
+        from moltbot_edge.gateway.conversation import Conversation, goes_on
+
+        leaf = None if kept is None else kept.leaf
+        conversation = Conversation(
+            store, request, name, kept, goes_on(request.head, name, kept, chat), self.new_id(leaf), self._clock()
+        )
+        request.body = conversation.body()
+        return conversation

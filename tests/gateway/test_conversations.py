@@ -1,0 +1,120 @@
+"""A conversation that the gateway keeps: its caller sends only what is new. On real sockets, with a real store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import serving
+from raw_caller import CHAT, Answer
+from scripted_upstream import DONE, Upstream, delta, hangs, says, streams, upstream
+
+from moltbot_edge.config.schema import Config, Key, Model, Router, Sessions
+
+pytestmark = pytest.mark.anyio
+
+SESSION = "x-moltbot-session: talk"
+FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+
+
+def kept(folder: Path, *boxes: Upstream, kinds: tuple[str, ...] = (), keys: tuple[Key, ...] = (), **of: Any) -> Config:
+    kinds = kinds or ("openai-chat",) * len(boxes)
+    return Config(
+        model_registry=[
+            Model(name="chat", endpoint=box.url, type=kind) for box, kind in zip(boxes, kinds, strict=True)
+        ],
+        router=Router(policy="priority"),
+        sessions=Sessions(path=str(folder), **of),
+        keys=list(keys),
+    )
+
+
+def asks(words: str, **more: Any) -> dict[str, Any]:
+    return {"model": "chat", "messages": [{"role": "user", "content": words}], **more}
+
+
+def heard(box: Upstream, place: int = -1) -> list[tuple[str, str]]:
+    """What an upstream was told."""
+    return [(one["role"], one["content"]) for one in json.loads(box.asked[place].body)["messages"]]
+
+
+def text_of(answer: Answer) -> str:
+    return "".join(
+        choice["delta"].get("content") or ""
+        for data in answer.data
+        if data != b"[DONE]"
+        for choice in json.loads(data)["choices"]
+    )
+
+
+async def test_a_caller_sends_only_what_is_new(tmp_path: Path) -> None:
+    pieces = [delta("a big"), delta(" house"), FINISH, DONE]
+    async with upstream(says("a house"), streams(pieces), says("?")) as box, serving(kept(tmp_path, box)) as gateway:
+        first = await gateway.ask(asks("what is a casa?"), SESSION)
+        second = await gateway.ask(asks("and a casona?", stream=True), SESSION)
+        third = await gateway.ask(asks("thanks", session="talk"))
+    assert first.header("x-moltbot-session") == second.header("x-moltbot-session") == "talk"
+    assert text_of(second) == "a big house"
+    assert third.status == 200
+    assert heard(box) == [
+        ("user", "what is a casa?"),
+        ("assistant", "a house"),
+        ("user", "and a casona?"),
+        ("assistant", "a big house"),
+        ("user", "thanks"),
+    ]
+
+
+async def test_it_goes_on_after_a_restart(tmp_path: Path) -> None:
+    async with upstream(says("a house")) as box:
+        for words in ("what is a casa?", "and two?"):
+            async with serving(kept(tmp_path, box)) as gateway:
+                assert (await gateway.ask(asks(words), SESSION)).status == 200
+    assert [said for _, said in heard(box)] == ["what is a casa?", "a house", "and two?"]
+
+
+async def test_who_sends_the_whole_history_is_not_doubled(tmp_path: Path) -> None:
+    async with upstream(says("a house")) as box, serving(kept(tmp_path, box)) as gateway:
+        await gateway.ask(asks("what is a casa?"), SESSION)
+        history = [
+            {"role": "user", "content": "what is a casa?"},
+            {"role": "assistant", "content": "a house"},
+            {"role": "user", "content": "and two?"},
+        ]
+        await gateway.ask({"model": "chat", "messages": history}, SESSION)
+    assert [said for _, said in heard(box)] == ["what is a casa?", "a house", "and two?"]
+
+
+async def test_without_a_session_nothing_is_kept_and_no_store_is_opened(tmp_path: Path) -> None:
+    async with upstream(says("hi")) as box, serving(kept(tmp_path / "none", box)) as gateway:
+        answer = await gateway.ask(asks("hello"))
+    assert answer.header("x-moltbot-session") is None
+    assert not (tmp_path / "none").exists()
+
+
+async def test_the_second_at_once_waits_its_turn(tmp_path: Path) -> None:
+    async with upstream(says("one"), says("two")) as box, serving(kept(tmp_path, box)) as gateway:
+        await asyncio.gather(*(gateway.ask(asks(words), SESSION) for words in ("a", "b")))
+    assert [said for _, said in heard(box)] in (["a", "one", "b"], ["b", "one", "a"])
+
+
+async def test_or_is_refused(tmp_path: Path) -> None:
+    async with upstream(hangs(), says("two")) as box, serving(kept(tmp_path, box, busy="refuse")) as gateway:
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(gateway.ask(asks("a"), SESSION))
+            await box.was_asked()
+            second = await gateway.ask(asks("b"), SESSION)
+            first.cancel()
+    assert second.status == 409
+    assert second.json["error"]["code"] == "session_busy"
+
+
+@pytest.mark.parametrize("name", ["", "two words", "x" * 129, "t\u00e4lk"])
+async def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
+    async with upstream(says("hi")) as box, serving(kept(tmp_path, box)) as gateway:
+        answer = await gateway.ask(asks("hello", session=name))
+    assert answer.status == 400
+    assert answer.json["error"]["param"] == "session"
