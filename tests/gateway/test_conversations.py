@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from harness import serving
-from raw_caller import CHAT, Answer
+from raw_caller import Answer
 from scripted_upstream import DONE, Upstream, delta, hangs, says, streams, upstream
 
 from moltbot_edge.config.schema import Config, Key, Model, Router, Sessions
@@ -102,12 +102,15 @@ async def test_the_second_at_once_waits_its_turn(tmp_path: Path) -> None:
 
 
 async def test_or_is_refused(tmp_path: Path) -> None:
-    async with upstream(hangs(), says("two")) as box, serving(kept(tmp_path, box, busy="refuse")) as gateway:
-        async with asyncio.TaskGroup() as tasks:
-            first = tasks.create_task(gateway.ask(asks("a"), SESSION))
-            await box.was_asked()
-            second = await gateway.ask(asks("b"), SESSION)
-            first.cancel()
+    async with (
+        upstream(hangs(), says("two")) as box,
+        serving(kept(tmp_path, box, busy="refuse")) as gateway,
+        asyncio.TaskGroup() as tasks,
+    ):
+        first = tasks.create_task(gateway.ask(asks("a"), SESSION))
+        await box.was_asked()
+        second = await gateway.ask(asks("b"), SESSION)
+        first.cancel()
     assert second.status == 409
     assert second.json["error"]["code"] == "session_busy"
 
