@@ -33,8 +33,9 @@ def cleaned(request: ChatRequest, target: Target) -> Cleaned:
     refuse(request, target)
     dropped: dict[str, None] = {}
     messages: Sequence[Message] = list(_known(request.messages, target, dropped))
-    toolless = target.tools is False
-    messages = list(calls.told(messages) if toolless else calls.paired(list(turns.in_one(messages)), target))
+    messages = list(calls.paired(list(turns.in_one(messages)), target))
+    if target.tools is False:
+        messages = list(calls.told(messages))
     messages = list(turns.system_first(messages, target))
     messages = turns.alternating(messages, target)
     return Cleaned(replace(request, messages=calls.with_ids(messages, target.ids)), tuple(dropped))

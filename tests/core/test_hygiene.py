@@ -214,6 +214,16 @@ def test_tools_for_a_model_that_takes_none_are_refused_and_those_of_the_past_are
     ]
 
 
+def test_calls_that_are_told_have_their_results_behind_them_too() -> None:
+    messages = [user("Look."), assistant(call("a1"), call("a2")), user("Wait!"), tool(result("a2")), assistant("Hm.")]
+    assert clean(messages, NO_TOOLS) == [
+        user("Look."),
+        assistant('(called look, a1: {"at":"it"})', '(called look, a2: {"at":"it"})'),
+        user("(result of look, a1, which failed:)", ABORTED, "(result of a tool, a2:)", "seen", "Wait!"),
+        assistant("Hm."),
+    ]
+
+
 def test_what_only_its_own_dialect_can_honour_is_refused_elsewhere_by_its_path() -> None:
     request = ChatRequest(model="m", messages=(user("Hi."),), origin="anthropic-messages", vital=("tools[1]",))
     assert cleaned(request, ANTHROPIC_MESSAGES).request == request
