@@ -6,10 +6,11 @@ question that is asked again is a branch. What a caller sends is put on a turn b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from moltbot_edge.core.chat import Message, Tool
 from moltbot_edge.core.errors import InvalidRequest
@@ -65,6 +66,14 @@ def path(turns: Sequence[Turn], end: str | None) -> tuple[Turn, ...]:
         found.append(turn)
         end = turn.parent
     return tuple(reversed(found))
+
+
+def rooted(turns: Iterable[Turn]) -> Iterator[Turn]:
+    """*turns* as a session of their own: one whose parent is not among those before it begins anew."""
+    known: set[str] = set()
+    for turn in turns:
+        yield turn if turn.parent is None or turn.parent in known else replace(turn, parent=None)
+        known.add(turn.id)
 
 
 def messages(turns: Sequence[Turn]) -> Iterator[Message]:

@@ -19,7 +19,7 @@ from moltbot_edge.core.session import Kept, Turn
 from moltbot_edge.core.store import Page, Stats, Store, StoreOptions, Summary
 from moltbot_edge.stores import envelope
 from moltbot_edge.stores.folder import Folder
-from moltbot_edge.stores.refusals import check_size, conflict
+from moltbot_edge.stores.refusals import check_size, conflict, position
 from moltbot_edge.stores.table import HASH_BYTES, Row, Table, counted, prefix
 from moltbot_edge.stores.turnstile import Turnstile
 from moltbot_edge.stores.worker import Worker
@@ -85,7 +85,7 @@ class Disk:
 
     async def list(self, owner: str | None, limit: int, after: str | None = None) -> Page:
         found: list[Summary] = []
-        before: int | None = int(after) if after else NEWEST
+        before: int | None = position(after, NEWEST)
         while before is not None and len(found) < limit:
             some, before = await self._worker.ask(self._look(owner, before, limit - len(found)))
             found += some

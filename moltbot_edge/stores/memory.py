@@ -12,7 +12,7 @@ from moltbot_edge.api import StoreError, store
 from moltbot_edge.core.session import Kept, Turn
 from moltbot_edge.core.store import Page, Stats, Store, StoreOptions, Summary
 from moltbot_edge.stores import envelope
-from moltbot_edge.stores.refusals import check_size, conflict
+from moltbot_edge.stores.refusals import check_size, conflict, position
 from moltbot_edge.stores.turnstile import Turnstile
 
 # Beside a turn's own bytes: the objects that hold it.
@@ -64,7 +64,7 @@ class Memory:
 
     async def list(self, owner: str | None, limit: int, after: str | None = None) -> Page:
         self._leave_idle()
-        before = int(after) if after else self._serial + 1
+        before = position(after, self._serial + 1)
         found: list[Summary] = []
         for (whose, name), kept in reversed(self._sessions.items()):
             if kept.serial >= before or owner not in (None, whose):

@@ -25,7 +25,7 @@ from moltbot_edge.core.record import Unreadable
 from moltbot_edge.core.session import ID_CHARS, Kept, Turn
 from moltbot_edge.core.store import Page, Stats, Store, StoreOptions, Summary
 from moltbot_edge.stores import envelope
-from moltbot_edge.stores.refusals import check_size, conflict
+from moltbot_edge.stores.refusals import check_size, conflict, position
 from moltbot_edge.stores.turnstile import Turnstile, busy
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ class Redis:
 
     async def list(self, owner: str | None, limit: int, after: str | None = None) -> Page:
         """*after* is a place in the list: while sessions go on, one may be shown twice, and none is left out."""
-        place = int(after) if after else 0
+        place = position(after, 0)
         found: list[Summary] = []
         while True:
             names = await self._asked(

@@ -27,7 +27,7 @@ from moltbot_edge.core.chat import (
 )
 from moltbot_edge.core.events import Usage
 from moltbot_edge.core.record import Unreadable
-from moltbot_edge.core.session import Turn, is_id, made_id
+from moltbot_edge.core.session import Turn, is_id, made_id, rooted
 from moltbot_edge.stores import envelope
 
 words = st.text(max_size=30)
@@ -125,8 +125,20 @@ def test_an_import_whose_turns_do_not_follow_each_other_is_refused() -> None:
     two = msgspec.structs.replace(one, id=made_id(2.0, bytes(10)), parent="nobody")
     with pytest.raises(InvalidRequest, match=r"line 3 of the import: .* which is not there"):
         record.from_lines(b"".join(record.lines("talk", [one, two])))
-    with pytest.raises(InvalidRequest, match="does not come after"):
+    with pytest.raises(InvalidRequest, match=r"line 3 of the import: turn \w+ is there twice"):
         record.from_lines(b"".join(record.lines("talk", [one, one])))
+
+
+def test_what_is_exported_can_be_imported_also_where_a_turn_was_lost_or_came_late() -> None:
+    one = long_turn()
+    two, three, four = (
+        msgspec.structs.replace(one, id=made_id(at, bytes(10)), parent=parent)
+        for at, parent in ((3.0, one.id), (2.0, one.id), (4.0, made_id(3.5, bytes(10))))
+    )
+    exported = b"".join(record.lines("talk", rooted([one, two, three, four])))
+    name, turns = record.from_lines(exported.replace(b"\n", b"\r\n\r\n"))
+    assert (name, [turn.id for turn in turns]) == ("talk", [one.id, two.id, three.id, four.id])
+    assert [turn.parent for turn in turns] == [None, one.id, one.id, None]
 
 
 @given(st.floats(0, 1e10), st.floats(-10, 10), st.binary(min_size=10, max_size=10), st.binary(min_size=10, max_size=10))

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from kept_sessions import Clock, options, turn, words
 
-from moltbot_edge.api import Overloaded, SessionBusy, SessionConflict, SessionTooLarge
+from moltbot_edge.api import InvalidRequest, Overloaded, SessionBusy, SessionConflict, SessionTooLarge
 from moltbot_edge.core.session import Turn
 from moltbot_edge.core.store import Opens, Store, StoreOptions
 from moltbot_edge.kernel.registry import Registry
@@ -216,6 +216,15 @@ def test_the_list_shows_the_newest_first_page_by_page_and_to_each_its_own(store:
             ("kitchen", "talk-1", 2),
         ]
         assert (await store.list("attic", 10)).sessions == ()
+
+    run_with(store, scenario)
+
+
+@pytest.mark.parametrize("after", ["x", "-1", "1e3", "9" * 19, "\u0663"])
+def test_a_list_goes_on_only_where_one_ended(store: Opened, after: str) -> None:
+    async def scenario(store: Store) -> None:
+        with pytest.raises(InvalidRequest, match="goes on after"):
+            await store.list(None, 3, after)
 
     run_with(store, scenario)
 
