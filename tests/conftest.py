@@ -52,3 +52,9 @@ def llama_server() -> Path:
 def chat_model() -> Path:
     """SmolLM2-135M-Instruct, whose answers at temperature 0 are known."""
     return parts.model()
+
+
+@pytest.fixture(scope="session")
+def other_model() -> Path:
+    """Gemma 3 270M: of another family and size, with another vocabulary. It completes; a template makes it chat."""
+    return parts.base_model()

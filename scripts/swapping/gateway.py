@@ -25,9 +25,11 @@ REPLY_S = 600.0  # a model's load and another's reply before it, on a busy board
 
 
 class Gateway:
-    """*models* are entries of `model_registry`. Its log goes to *folder*."""
+    """*models* are entries of `model_registry`, *more* further sections. Its log goes to *folder*."""
 
-    def __init__(self, folder: Path, models: list[Mapping[str, Any]], engines: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, models: list[Mapping[str, Any]], engines: Mapping[str, Any], **more: Mapping[str, Any]
+    ) -> None:
         self.port = _free_port()
         self.folder = folder
         self._memory = Memory()
@@ -36,6 +38,7 @@ class Gateway:
             "model_store": str(folder),
             "model_registry": [dict(model) for model in models],
             "engines": {"kv_path": str(folder / "kv"), **engines},
+            **more,
         }
         self._config = folder / "gateway.yaml"
         self._config.write_text(yaml.safe_dump(settings))
