@@ -33,7 +33,7 @@ class Gateway:
         self.port = _free_port()
         self.folder = folder
         self._memory = Memory()
-        settings = {
+        settings: dict[str, Any] = {
             "server": {"port": self.port},
             "model_store": str(folder),
             "model_registry": [dict(model) for model in models],
