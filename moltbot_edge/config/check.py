@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path as FilePath
 from typing import Final
@@ -18,8 +18,9 @@ import msgspec
 
 from moltbot_edge.config.decode import Decoded
 from moltbot_edge.config.known import Known
-from moltbot_edge.config.problem import ConfigError, Path, Problem, did_you_mean, problem
+from moltbot_edge.config.problem import ConfigError, Path, Problem, problem, unknown
 from moltbot_edge.config.schema import Alias, Model
+from moltbot_edge.config.session_rules import of_another_store, sessions
 from moltbot_edge.core.catalog import AUTO, WILD, named
 from moltbot_edge.network.certificates import NoCertificates, trusted_in
 from moltbot_edge.network.names import is_localhost
@@ -29,7 +30,6 @@ __all__ = ["ConfigError", "Problem", "check", "is_loopback"]
 # Read, so that a file may be written once, and without effect until the part exists.
 WITHOUT_EFFECT: Final[dict[Path, str]] = {
     ("tool_integration",): "this version runs no tools yet",
-    ("sessions",): "this version keeps no sessions yet",
 }
 
 Found = Iterator[tuple[Path, str]]
@@ -39,7 +39,7 @@ def check(decoded: Decoded, known: Known, stores: Sequence[FilePath]) -> list[Pr
     """Errors, then warnings. *stores* are the folders where a model's file may be."""
     known = msgspec.structs.replace(known, models=_served(decoded, known, stores))
     errors = [found for rule in ERRORS for found in rule(decoded, known)]
-    warnings = [*without_effect(decoded), *missing_model_files(decoded, stores)]
+    warnings = [*without_effect(decoded), *of_another_store(decoded), *missing_model_files(decoded, stores)]
     return [
         *(problem(path, decoded.place(path), message) for path, message in errors),
         *(problem(path, decoded.place(path), message, warning=True) for path, message in warnings),
@@ -91,7 +91,7 @@ def models(decoded: Decoded, known: Known) -> Found:
             for message in _ca_file(model.endpoint, model.ca_file):
                 yield (*path, "ca_file"), message
         if known.dialects is not None and model.type != "auto" and model.type not in known.dialects:
-            yield (*path, "type"), _unknown("dialect", model.type, ["auto", *known.dialects])
+            yield (*path, "type"), unknown("dialect", model.type, ["auto", *known.dialects])
 
 
 def _command(model: Model) -> Found:
@@ -201,7 +201,7 @@ def aliases(decoded: Decoded, known: Known) -> Found:
                 if model in decoded.config.aliases:
                     yield place, f"{model!r} is an alias; an alias stands for models of model_registry"
                 else:
-                    yield place, _unknown("model", model, targets)
+                    yield place, unknown("model", model, targets)
 
 
 def _model_names(decoded: Decoded, known: Known) -> list[str] | None:
@@ -226,10 +226,10 @@ def fallbacks(decoded: Decoded, known: Known) -> Found:
             continue
         for name, others in said.items():
             if name not in names:
-                yield (*path, name), _unknown("model or alias", name, names)
+                yield (*path, name), unknown("model or alias", name, names)
             for index, other in enumerate(others):
                 if decoded.sound(*path, name, index) and not named(other, names):
-                    yield (*path, name, index), _unknown("model or alias", other, names)
+                    yield (*path, name, index), unknown("model or alias", other, names)
                 elif other == name:
                     yield (*path, name, index), "is what has failed already"
 
@@ -249,7 +249,7 @@ def _policy(
     path: Path, below: Path, name: str, options: dict[str, object], models: Sequence[str], known: Known
 ) -> Found:
     if known.policies is not None and name not in known.policies:
-        yield path, _unknown("policy", name, known.policies)
+        yield path, unknown("policy", name, known.policies)
     elif known.objection is not None and (objection := known.objection(name, options, models)) is not None:
         option, message = objection
         yield (*below, *_steps(option)), message
@@ -281,7 +281,7 @@ def keys(decoded: Decoded, known: Known) -> Found:
         callable_names = [*registry, *decoded.config.aliases, AUTO]
         for place, name in enumerate(key.models or ()):
             if decoded.sound(*path, "models", place) and not (WILD in name or named(name, callable_names)):
-                yield (*path, "models", place), _unknown("model or alias", name, callable_names)
+                yield (*path, "models", place), unknown("model or alias", name, callable_names)
 
 
 def listening(decoded: Decoded, known: Known) -> Found:
@@ -334,7 +334,7 @@ def stabilised(decoded: Decoded, known: Known) -> Found:
         return
     for place, name in enumerate(said):
         if decoded.sound("prompt", "stabilise", place) and name not in registry:
-            yield ("prompt", "stabilise", place), _unknown("model", name, registry)
+            yield ("prompt", "stabilise", place), unknown("model", name, registry)
 
 
 ERRORS: Final[Sequence[Callable[[Decoded, Known], Found]]] = (
@@ -345,6 +345,7 @@ ERRORS: Final[Sequence[Callable[[Decoded, Known], Found]]] = (
     fallbacks,
     policies,
     limits,
+    sessions,
     stabilised,
     keys,
 )
@@ -365,10 +366,3 @@ def missing_model_files(decoded: Decoded, stores: Sequence[FilePath]) -> Found:
             there = FilePath.is_file if model.command is None else FilePath.exists  # another program's may be a folder
             if not any(map(there, places)):
                 yield path, f"there is no such file yet: {' or '.join(dict.fromkeys(map(str, places)))}"
-
-
-def _unknown(kind: str, name: str, known: Collection[str]) -> str:
-    names = sorted(known)
-    hint = did_you_mean(name, names)
-    there = f"; there are: {', '.join(names)}" if names else "; there are none"
-    return f"no {kind} is named {name!r}{hint or there}"

@@ -19,11 +19,13 @@ class Known(msgspec.Struct, frozen=True):
     """None means that nobody asked: then such names are not checked.
 
     *objection* says what is wrong with a policy's options for an alias of these models: the option's path, where
-    there is one, and a message.
+    there is one, and a message. *lacking* says what the store of that name needs and this machine has not.
     """
 
     policies: Collection[str] | None = None
     dialects: Collection[str] | None = None
+    stores: Collection[str] | None = None
+    lacking: Callable[[str], str | None] | None = None
     models: Mapping[str, Path] = {}
     objection: Callable[[str, Mapping[str, Any], Sequence[str]], tuple[str, str] | None] | None = None
     problems: Sequence[Problem] = ()
@@ -38,6 +40,7 @@ def plugins(config: Config) -> tuple[Registry, list[Problem]]:
     found = in_folder(Path(config.plugins.folder)) if config.plugins.folder is not None else Found()
     own = {(one.kind, one.name) for one in found.plugins}
     wanted = {("policy", name) for name in _policies(config)} | {("dialect", name) for name in _dialects(config)}
+    wanted.add(("store", config.sessions.store))
     if any(name not in BUILTINS.get(kind, {}) for kind, name in wanted - own):
         found += in_entry_points()
     problems = [Problem("plugins", one.line, one.message, one.origin, warning=True) for one in found.problems]
@@ -75,4 +78,12 @@ def known(
         found: tuple[str, str] | None = built.objection(of) if of and hasattr(built, "objection") else None
         return found
 
-    return Known(registry.names("policy"), registry.names("dialect"), models, objection, problems)
+    return Known(
+        policies=registry.names("policy"),
+        dialects=registry.names("dialect"),
+        stores=registry.names("store"),
+        lacking=lambda store: registry.lacking("store", store),
+        models=models,
+        objection=objection,
+        problems=problems,
+    )

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from moltbot_edge.config.check import ConfigError, Problem, check
-from moltbot_edge.config.decode import decode, scalar_paths
+from moltbot_edge.config.decode import Decoded, decode, scalar_paths
 from moltbot_edge.config.known import Known
+from moltbot_edge.config.places import sessions_folder
 from moltbot_edge.config.problem import Path as FieldPath
 from moltbot_edge.config.problem import Place, did_you_mean, problem
 from moltbot_edge.config.schema import Config
@@ -97,7 +99,7 @@ def read(
         tree = with_value(tree, tuple(name.split(".")), outside(text, f"--{name.rpartition('.')[2]}"))
 
     folder = _folder_of(path)
-    decoded = decode(tree, environment, folder)
+    decoded = _placed(decode(tree, environment, folder), environment)
     names = Known() if known is None else known(decoded.config)
     problems += [*decoded.problems, *names.problems]
     if not any(problem.path == "" for problem in problems):  # else most of the file is not there to be checked
@@ -105,6 +107,15 @@ def read(
     problems += _unknown_variables(environment, fields)
     problems.sort(key=lambda problem: (problem.line is None, problem.line or 0))
     return Reading(decoded.config, tuple(problems), path)
+
+
+def _placed(decoded: Decoded, environment: Mapping[str, str]) -> Decoded:
+    """With a place for sessions where the configuration says none."""
+    if ("sessions", "path") in decoded.places:
+        return decoded
+    config = decoded.config
+    sessions = replace(config.sessions, path=str(sessions_folder(environment)))
+    return replace(decoded, config=replace(config, sessions=sessions))
 
 
 def model_stores(config: Config, config_path: Path | None) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
@@ -71,3 +71,10 @@ def nearest(word: str, among: Iterable[str]) -> str | None:
     known = {name.casefold(): name for name in among}
     found = get_close_matches(word.casefold(), known, n=1)
     return known[found[0]] if found else None
+
+
+def unknown(kind: str, name: str, known: Collection[str]) -> str:
+    names = sorted(known)
+    hint = did_you_mean(name, names)
+    there = f"; there are: {', '.join(names)}" if names else "; there are none"
+    return f"no {kind} is named {name!r}{hint or there}"

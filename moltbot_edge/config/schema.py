@@ -262,7 +262,9 @@ class Sessions(Section, frozen=True):
     """Conversations kept in the gateway."""
 
     store: Annotated[str, Meta(description="where they are kept: disk, redis, memory, or a plug-in's")] = "disk"
-    path: Annotated[PathText, Meta(description="folder of the disk store")] = "/var/lib/moltbot/sessions"
+    path: Annotated[
+        PathText, Meta(description="folder of the disk store; not said: this one, or one in the home of its user")
+    ] = "/var/lib/moltbot/sessions"
     url: Annotated[
         Secret,
         Meta(description="the redis store's server, whose password may be ${VARIABLE}; the whole may be file:PATH"),

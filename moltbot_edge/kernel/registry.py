@@ -54,6 +54,9 @@ BUILTINS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+# What a built-in needs beside what every gateway has: the package, which is also the extra's name.
+EXTRAS: Mapping[tuple[str, str], str] = {("store", "redis"): "redis"}
+
 
 class PluginError(Exception):
     """What is wrong with a plug-in, or with what the config says of it; for whoever wrote either."""
@@ -136,14 +139,20 @@ class Registry:
         except ModuleNotFoundError as error:
             if error.name is None or error.name.partition(".")[0] == __name__.partition(".")[0]:
                 raise
-            raise PluginError(
-                f"the {kind} {name!r} needs the package {error.name!r}, which is not here: "
-                f"pip install 'moltbot-edge[{name}]'; the executable of one file has no such part"
-            ) from error
+            raise PluginError(_needs(kind, name, error.name)) from error
         for plugin in marked_in(module, path):
             if (plugin.kind, plugin.name) == (kind, name):
                 return plugin
         raise UnknownPlugin(f"the built-in module {path} marks no {kind} {name!r}")
+
+    def lacking(self, kind: str, name: str) -> str | None:
+        """Why a built-in cannot be imported here, without trying: for who asks before it is wanted."""
+        package = EXTRAS.get((kind, name))
+        if package is None or (kind, name) in self._plugins:
+            return None
+        from importlib.util import find_spec  # for those who name such a one
+
+        return None if find_spec(package) is not None else _needs(kind, name, package)
 
     def get(self, kind: str, name: str) -> Any:
         """The marked function or class itself."""
@@ -206,6 +215,13 @@ def _described(field: msgspec.structs.FieldInfo) -> str:
 
 def _named(plugin: Plugin) -> str:
     return f"the {plugin.kind} {plugin.name!r} ({plugin.origin})"
+
+
+def _needs(kind: str, name: str, package: str) -> str:
+    return (
+        f"the {kind} {name!r} needs the package {package!r}, which is not here: "
+        f"pip install 'moltbot-edge[{name}]'; the executable of one file has no such part"
+    )
 
 
 def _known_kind(kind: str) -> None:

@@ -63,11 +63,11 @@ def test_the_page_shows_what_check_prints(run: Run, file: Path) -> None:
 
 
 def test_warnings_are_told_and_do_not_count(run: Run, file: Path) -> None:
-    file.write_text("sessions: {store: disk}\n")
+    file.write_text("tool_integration: {search: {type: milvus}}\n")
     done = run("check")
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
-        "moltbot.yaml:1: warning: sessions: read, but without effect: this version keeps no sessions yet",
+        "moltbot.yaml:1: warning: tool_integration: read, but without effect: this version runs no tools yet",
         "moltbot.yaml: no problems, 1 warning. 0 models, 0 aliases, listening on 127.0.0.1:8080",
     ]
 
@@ -102,14 +102,14 @@ def test_a_file_that_is_not_there_is_a_problem(run: Run) -> None:
 
 
 def test_programs_get_one_json_object(run: Run, file: Path) -> None:
-    file.write_text("server: {port: x}\nsessions: {store: disk}\n")
+    file.write_text("server: {port: x}\ntool_integration: {search: {type: milvus}}\n")
     done = run("check", "--json")
     assert done.returncode == 1
     found = json.loads(done.stdout)
     assert found["file"] == "moltbot.yaml"
     assert [(one["level"], one["line"], one["path"], one["source"]) for one in found["problems"]] == [
         ("error", 1, "server.port", "moltbot.yaml"),
-        ("warning", 2, "sessions", "moltbot.yaml"),
+        ("warning", 2, "tool_integration", "moltbot.yaml"),
     ]
 
 

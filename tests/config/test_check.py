@@ -13,7 +13,7 @@ from moltbot_edge.config.check import is_loopback
 from moltbot_edge.config.known import Known, known, plugins
 from moltbot_edge.config.load import Reading, read
 from moltbot_edge.config.schema import Config
-from moltbot_edge.kernel.registry import Registry
+from moltbot_edge.kernel.registry import EXTRAS, Registry
 
 HASH = "sha256:" + "0a" * 32
 
@@ -295,6 +295,63 @@ def test_a_found_file_that_something_else_has_is_not_served_under_its_own_name(p
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{store: dsk}", "store: no store of sessions is named 'dsk'; did you mean `disk`?"),
+        ("{store: etcd}", "store: no store of sessions is named 'etcd'; there are: disk, memory, redis"),
+        ("{path: moltbot.yaml}", "path: moltbot.yaml is no folder"),
+        ('{path: "/a\\0b"}', "path: expected a folder, such as /var/lib/moltbot/sessions"),
+        ("{size_mb: 8}", "size_mb: one session may have 16 MiB (session_mb) but all together only 8 (size_mb)"),
+        (
+            "{session_mb: 300}",
+            "session_mb: one session may have 300 MiB (session_mb) but all together only 256 (size_mb)",
+        ),
+        (
+            "{store: redis, url: 'http://:pw@box'}",
+            "url: expected redis://host:6379/0, or rediss:// for TLS, or unix://",
+        ),
+        (
+            "{store: redis, url: 'redis://:pw@box:x'}",
+            "url: expected redis://host:6379/0, or rediss:// for TLS, or unix://",
+        ),
+        ("{store: redis, url: 'redis://'}", "url: expected redis://host:6379/0, or rediss:// for TLS, or unix://"),
+        ("{store: redis, url: 'redis://:pw@box/db'}", "url: expected the number of a database after the host"),
+        ("{store: redis, url: 'unix://'}", "url: expected the path of a socket"),
+    ],
+)
+def test_what_is_wrong_with_sessions(problems: Any, text: str, problem: str) -> None:
+    (found,) = problems(f"sessions: {text}\n")
+    assert found.startswith(f"moltbot.yaml:1: sessions.{problem}")
+    assert "pw" not in found
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://box", "redis://box:6379/3", "rediss://:secret@box/0?ssl_cert_reqs=none", "unix:///run/redis.sock"]
+)
+def test_addresses_of_a_redis_server(problems: Any, url: str) -> None:
+    assert problems(f"sessions: {{store: redis, url: '{url}', session_mb: 300}}\n") == []
+
+
+def test_what_a_store_does_not_look_at_is_a_warning(problems: Any) -> None:
+    assert problems("sessions:\n  store: redis\n  size_mb: 5\n  path: /tmp\n") == [
+        "moltbot.yaml:3: warning: sessions.size_mb: the store 'redis' does not look at it; it is for disk and memory",
+        "moltbot.yaml:4: warning: sessions.path: the store 'redis' does not look at it; it is for disk",
+    ]
+    names = Known(stores=["disk", "mine"])
+    assert problems("sessions: {store: mine, size_mb: 5, session_mb: 5, url: 'http://box', path: /tmp}\n", names) == []
+
+
+def test_a_store_whose_package_is_not_there_says_what_to_install(
+    problems: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EXTRAS, ("store", "redis"), "a_package_that_is_not_there")
+    assert problems("sessions: {store: redis}\n") == [
+        "moltbot.yaml:1: sessions.store: the store 'redis' needs the package 'a_package_that_is_not_there', which is "
+        "not here: pip install 'moltbot-edge[redis]'; the executable of one file has no such part"
+    ]
+
+
 def test_nobody_asked_for_names_means_that_none_is_wrong(problems: Any) -> None:
     assert problems("router: {policy: zzz}\nmodel_registry: [{name: a, endpoint: http://b, type: zzz}]", Known()) == []
 
@@ -303,7 +360,6 @@ def test_what_has_no_effect_yet_is_a_warning(reading: Any) -> None:
     found = reading("sessions:\n  store: disk\ntool_integration:\n  search: {type: milvus}\n")
     assert found.errors == []
     assert [(one.line, one.path) for one in found.warnings] == [
-        (1, "sessions"),
         (3, "tool_integration"),
     ]
 

@@ -8,7 +8,7 @@ import pytest
 
 from moltbot_edge.config.check import ConfigError
 from moltbot_edge.config.load import CONFIG_VARIABLE, find_config, load, model_stores, read, variables
-from moltbot_edge.config.schema import Config, Model, Tool
+from moltbot_edge.config.schema import Config, Model, Sessions, Tool
 
 EXAMPLES = Path(__file__).with_name("examples")
 
@@ -39,21 +39,21 @@ def test_no_file_means_the_defaults() -> None:
 
 
 def test_one_error_shows_every_problem_with_its_source(file: Path) -> None:
-    file.write_text("server:\n  port: x\nrouter: {attempts: 0}\nsessions: {store: disk}\n")
+    file.write_text("server:\n  port: x\nrouter: {attempts: 0}\ntool_integration: {search: {type: x}}\n")
     with pytest.raises(ConfigError) as raised:
         load(file, {"MOLTBOT_EDGE_LIMITS_QUEUE": "many"})
     assert str(raised.value).splitlines() == [
         f"{file}:2: server.port: expected a whole number from 0 to 65535, found 'x' (default: 8080)",
         f"{file}:3: router.attempts: expected a whole number from 1 to 10, found 0 (default: 3)",
-        f"{file}:4: warning: sessions: read, but without effect: this version keeps no sessions yet",
+        f"{file}:4: warning: tool_integration: read, but without effect: this version runs no tools yet",
         "MOLTBOT_EDGE_LIMITS_QUEUE: limits.queue: expected a whole number, 1 or more, found 'many' (default: 256)",
     ]
     assert [one.line for one in raised.value.problems] == [2, 3, 4, None]
 
 
 def test_warnings_alone_raise_nothing(file: Path) -> None:
-    file.write_text("sessions: {store: disk}\n")
-    assert load(file, {}) == Config()
+    file.write_text("sessions: {url: 'redis://box'}\n")
+    assert load(file, {}) == Config(sessions=Sessions(url="redis://box"))
 
 
 def test_what_is_said_later_counts_more(file: Path) -> None:
