@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from moltbot_edge.core.errors import BodyTooLarge, GatewayError, MethodNotAllowed
+from moltbot_edge.core.errors import GatewayError, MethodNotAllowed
 from moltbot_edge.core.head import with_wishes
 from moltbot_edge.gateway.caller import Request
 from moltbot_edge.gateway.dialects import Dialects
@@ -12,6 +12,7 @@ from moltbot_edge.gateway.exchange import Exchange
 from moltbot_edge.gateway.output import write_error
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.server.auth import Auth
+from moltbot_edge.server.body import Held, whole_body
 from moltbot_edge.server.call import EXTENSION, Call
 from moltbot_edge.server.connection import Scope
 from moltbot_edge.server.limits import BodyBudget
@@ -49,7 +50,7 @@ class ChatEndpoint:
         call: Call = scope["extensions"][EXTENSION]
         path = scope["path"]
         dialect = self.dialect_at(path)
-        held = _Held(self._budget, 1 if dialect.name in self._spoken else 2)
+        held = Held(self._budget, 1 if dialect.name in self._spoken else 2)
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{path} takes POST, not {scope['method']}")
@@ -58,7 +59,7 @@ class ChatEndpoint:
             if call.body_complete and length is not None and length <= self._body_bytes and held.took(length):
                 body: bytes | bytearray = call.body_so_far()  # nearly every request: it came in one read with its head
             else:
-                body = await self._body(call, held)
+                body = await whole_body(call, held, self._body_bytes)
             forwarded, content_type, wishes = _passed_on(scope)
             head = dialect.head(path, content_type, body)
             if wishes:
@@ -79,54 +80,6 @@ class ChatEndpoint:
         request = Request(dialect, path, head, body, forwarded, held.give, holder.name, form, held.take)
         del body  # the request's alone, so that dropping it frees it
         await self._exchange.answer(request, call)
-
-    async def _body(self, call: Call, held: _Held) -> bytes | bytearray:
-        """The whole body. Room for it is taken before it is read, in pieces where its length was not said."""
-        length = call.content_length
-        if length is not None:
-            self._check(length)
-            await held.take(length)
-            return await call.body_of(length)
-        whole = bytearray()
-        while piece := await call.body_piece():
-            self._check(len(whole) + len(piece))
-            await held.take(len(piece))
-            whole += piece
-        return whole
-
-    def _check(self, size: int) -> None:
-        if size > self._body_bytes:
-            raise BodyTooLarge(f"the request's body is larger than {self._body_bytes} bytes (limits.body_bytes)")
-
-
-class _Held:
-    """What one request has taken of the budget: its body, and once more where that will be translated."""
-
-    def __init__(self, budget: BodyBudget, copies: int) -> None:
-        self._budget = budget
-        self._copies = copies
-        self._size = 0
-
-    def took(self, size: int) -> bool:
-        size = self._all(size)
-        if not self._budget.took(size):
-            return False
-        self._size += size
-        return True
-
-    async def take(self, size: int) -> None:
-        size = self._all(size)
-        await self._budget.take(size)
-        self._size += size
-
-    def _all(self, size: int) -> int:
-        """What could not be had of the whole budget is not waited for."""
-        return size if self._copies == 1 else max(size, min(size * self._copies, self._budget.limit_bytes - self._size))
-
-    def give(self) -> None:
-        size, self._size = self._size, 0
-        if size:
-            self._budget.give(size)
 
 
 def _passed_on(scope: Scope) -> tuple[bytes, bytes, Mapping[bytes, bytes]]:
