@@ -38,19 +38,20 @@ class Candidate(msgspec.Struct, frozen=True):
         standing = self.standing
         if not standing.speed.known:
             return None
-        seconds = self.ready_s + standing.speed.first_token_s(self._to_read(query), query.now)
+        seconds = self.ready_s + standing.speed.first_token_s(self.to_read(query), query.now)
         return standing.wait_s(query.now) + seconds if standing.in_flight else seconds
 
     def alone_s(self, query: RouteQuery) -> float | None:
         """What a whole reply will take, with no other request in the way."""
         speed = self.standing.speed
-        return speed.first_token_s(self._to_read(query), query.now) + speed.reply_s if speed.known else None
+        return speed.first_token_s(self.to_read(query), query.now) + speed.reply_s if speed.known else None
 
     def tokens(self, query: RouteQuery) -> float:
         """Of the prompt, as this model counts."""
         return query.prompt_tokens if self.prompt_tokens is None else self.prompt_tokens
 
-    def _to_read(self, query: RouteQuery) -> float:
+    def to_read(self, query: RouteQuery) -> float:
+        """The tokens of the prompt that it does not hold."""
         read = self.tokens(query) - self.cached_tokens
         return read if read > 1.0 else 1.0
 
@@ -63,6 +64,7 @@ class RouteQuery(msgspec.Struct, frozen=True):
     *prompt* reads what is asked, once it is called: a policy that does not look costs nothing. *body* is the request
     as it came. *now* is `time.monotonic` seconds, as in the standings. *deployments* are all of the route, also those
     that cannot be asked now; *tallies* tells what became of requests like this one, where that is kept.
+    *stays* is the deployment that answered a kept conversation last, where it is one of the route.
     """
 
     alias: str
@@ -75,6 +77,7 @@ class RouteQuery(msgspec.Struct, frozen=True):
     now: float = 0.0
     deployments: Sequence[Deployment] = ()
     tallies: Tallies = nothing
+    stays: str | None = None
 
     def opening(self) -> bytes:
         """What begins a conversation, system prompt and first question: the same in each of its requests."""
@@ -84,12 +87,15 @@ class RouteQuery(msgspec.Struct, frozen=True):
 class Choice(msgspec.Struct, frozen=True):
     """An order and the *reason* for it, which a reply's header says: a few words, in ASCII.
 
-    *cohort* names the kind of request, where the policy wants to know what becomes of its choice.
+    *cohort* names the kind of request, where the policy wants to know what becomes of its choice. The first *equal* of
+    the order are as good as each other, by what the policy goes by: a kept conversation that one of them holds stays
+    there (`core.staying`). A policy that only spreads requests says so of all of them.
     """
 
     order: Sequence[Candidate]
     reason: str = ""
     cohort: str | None = None
+    equal: int = 1
 
 
 class Policy(Protocol):

@@ -12,6 +12,7 @@ from typing import Annotated
 from moltbot_edge.api import Candidate, Choice, Meta, RouteQuery, Struct, policy
 
 USUAL_OUTPUT_TOKENS = 256.0  # of a reply, before any has been seen
+SAME_PRICE = 1.05  # times the lowest: how long a model's replies are is never known to the token
 
 
 @policy("cheapest")
@@ -24,8 +25,10 @@ class Cheapest(Struct, frozen=True):
         ranked = sorted((self._rank(candidate, query), place, candidate) for place, candidate in enumerate(candidates))
         order = [candidate for _, _, candidate in ranked]
         if not ranked or ranked[0][0][0]:
-            return Choice(order, f"none within {self.within_s:g} s")
-        return Choice(order, f"price {ranked[0][0][1]:.3g} per million")
+            return Choice(order, f"none within {self.within_s:g} s", equal=len(order))
+        lowest = ranked[0][0][1]
+        equal = sum(not late and costs <= lowest * SAME_PRICE for (late, costs, _), _, _ in ranked)
+        return Choice(order, f"price {lowest:.3g} per million", equal=equal)
 
     def _rank(self, candidate: Candidate, query: RouteQuery) -> tuple[bool, float, float]:
         """In time by price, then the others by time. One that is not known yet counts as in time."""

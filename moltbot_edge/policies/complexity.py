@@ -81,7 +81,7 @@ class Complexity(Struct, frozen=True, forbid_unknown_fields=True):
             place: found for place, name in enumerate(targets) if (found := [c for c in candidates if _is(c, name)])
         }
         if not tiers:
-            return Choice(candidates, "no target can be asked")
+            return Choice(candidates, "no target can be asked", equal=len(candidates))
         default = _nearest(tiers, len(targets) - 1 if self.default not in targets else targets.index(self.default))
         looks = difficulty(prompt)
         if not prompt.text:
@@ -91,10 +91,12 @@ class Complexity(Struct, frozen=True, forbid_unknown_fields=True):
         else:
             wanted, reason = self._ruled(looks.score, len(targets)), f"score {looks.score:.2f}"
         # Whoever cannot answer is stood in for by the next stronger one, and only then by a weaker one.
-        order = [one for place in _outwards(tiers, wanted) for one in _soonest(tiers[place], query)]
+        places = _outwards(tiers, wanted)
+        order = [one for place in places for one in _soonest(tiers[place], query)]
         # Each once, also where two targets mean it; then who is no target.
         each = {one.deployment.name: one for one in (*order, *candidates)}
-        return Choice(tuple(each.values()), reason, looks.cohort if self.learn and prompt.text else None)
+        cohort = looks.cohort if self.learn and prompt.text else None
+        return Choice(tuple(each.values()), reason, cohort, equal=len(tiers[places[0]]))
 
     def _ruled(self, score: float, targets: int) -> int:
         return sum(score > threshold for threshold in self.above or _thresholds(targets))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from moltbot_edge.api import Candidate, Choice, Meta, RouteQuery, Standing, Struct, policy
+from moltbot_edge.core.staying import first_token_s, known_speed
 
 HASTE = 0.25  # of the time to be asked again, with one answer known: it may have waited for the model to be loaded
 TRUSTED = 0.9  # the success below which a box that never answered is not worth a caller's time
@@ -21,12 +22,18 @@ class Fastest(Struct, frozen=True):
 
     A deployment that has nothing to do and was last asked *revisit_s* ago is taken for nearly three times as fast as
     it was then. One that answered and taught nothing, as with a refusal, is not tried again before.
+
+    A kept conversation makes no experiments, as each would read all of it again: others teach, and its first request.
     """
 
     tie: Annotated[float, Meta(ge=0, le=1)] = 0.05
     revisit_s: Annotated[float, Meta(gt=0)] = 300.0
 
     def __call__(self, candidates: Sequence[Candidate], query: RouteQuery) -> Choice:
+        if query.stays is not None:
+            for candidate in candidates:
+                if candidate.deployment.name == query.stays:
+                    return self.staying(candidates, query, candidate)
         unseen: list[Candidate] = []
         later: list[Candidate] = []
         known: list[tuple[float, int, Candidate, float]] = []
@@ -55,6 +62,17 @@ class Fastest(Struct, frozen=True):
             place = equal.index(drawn(equal, query.chance))
             order.insert(0, order.pop(place))
         return Choice(order + later if later else order, f"predicted {known[place][3]:.3g} s")
+
+    def staying(self, candidates: Sequence[Candidate], query: RouteQuery, last: Candidate) -> Choice:
+        """For a conversation that *last* holds, which wins a tie."""
+        otherwise = known_speed(last, candidates)
+        ranked = []
+        for place, one in enumerate(candidates):
+            seconds = first_token_s(one, query, otherwise)
+            cost_s = seconds / one.standing.success(query.now)
+            ranked.append((cost_s / (1.0 + self.tie) if one is last else cost_s, place, seconds))
+        ranked.sort()
+        return Choice([candidates[place] for _, place, _ in ranked], f"predicted {ranked[0][2]:.3g} s")
 
     def cost_s(self, candidate: Candidate, seconds: float, now: float) -> float:
         """What a first token predicted in *seconds* costs on average, the failures on the way included."""

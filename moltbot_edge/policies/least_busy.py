@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from moltbot_edge.api import Candidate, RouteQuery, policy
+from moltbot_edge.api import Candidate, Choice, RouteQuery, policy
 
 
 @policy("least-busy")
-def least_busy(candidates: Sequence[Candidate], query: RouteQuery) -> Sequence[Candidate]:
+def least_busy(candidates: Sequence[Candidate], query: RouteQuery) -> Choice:
     """Ties go to each in turn."""
     count = len(candidates)
     if count < 2:
-        return candidates
+        return Choice(candidates)
     first = query.turn % count
     turned = [*candidates[first:], *candidates[:first]]
 
@@ -25,4 +25,4 @@ def least_busy(candidates: Sequence[Candidate], query: RouteQuery) -> Sequence[C
         # Squared: a caller waits for a failure too, and then another deployment has the work after all.
         return (standing.in_flight + 1) / (candidate.deployment.weight * standing.success(query.now) ** 2)
 
-    return sorted(turned, key=load)
+    return Choice(sorted(turned, key=load), equal=count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from moltbot_edge.api import Candidate, RouteQuery, Struct, policy
+from moltbot_edge.api import Candidate, Choice, RouteQuery, Struct, policy
 
 
 @policy("priority")
@@ -16,10 +16,12 @@ class Priority(Struct, frozen=True):
 
     tiers: tuple[tuple[str, ...], ...] = ()
 
-    def __call__(self, candidates: Sequence[Candidate], query: RouteQuery) -> Sequence[Candidate]:
-        if not self.tiers:
-            return candidates
-        return sorted(candidates, key=lambda one: (self.tier(one), *_soon(one, query)))
+    def __call__(self, candidates: Sequence[Candidate], query: RouteQuery) -> Choice:
+        if not self.tiers or len(candidates) < 2:
+            return Choice(candidates)
+        ranked = sorted((self.tier(one), *_soon(one, query), place) for place, one in enumerate(candidates))
+        equal = sum(rank[0] == ranked[0][0] for rank in ranked)
+        return Choice([candidates[rank[-1]] for rank in ranked], equal=equal)
 
     def tier(self, candidate: Candidate) -> int:
         deployment = candidate.deployment

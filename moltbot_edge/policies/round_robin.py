@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from moltbot_edge.api import Candidate, RouteQuery, policy
+from moltbot_edge.api import Candidate, Choice, RouteQuery, policy
 
 
 @policy("round-robin")
-def round_robin(candidates: Sequence[Candidate], query: RouteQuery) -> Sequence[Candidate]:
-    if len(candidates) < 2:
-        return candidates
-    first = query.turn % len(candidates)
-    return [*candidates[first:], *candidates[:first]]
+def round_robin(candidates: Sequence[Candidate], query: RouteQuery) -> Choice:
+    count = len(candidates)
+    if count < 2:
+        return Choice(candidates)
+    first = query.turn % count
+    return Choice([*candidates[first:], *candidates[:first]], equal=count)

@@ -24,7 +24,7 @@ class Sticky(Struct, frozen=True):
     """A conversation is known by its session; without one, or with *by* ``prompt``, by how it begins.
 
     It begins with everything up to the end of the first message that a user wrote, so conversations that begin alike
-    stay together.
+    stay together. One that is kept, and had to move, stays where it is now: to come back would cost it as much again.
     """
 
     by: Literal["session", "prompt"] = "session"
@@ -42,4 +42,7 @@ class Sticky(Struct, frozen=True):
             point = (int.from_bytes(own.digest(), "big") + 0.5) / _RANGE
             return -math.log(point) / candidate.deployment.weight
 
-        return sorted(candidates, key=distance)
+        order = sorted(candidates, key=distance)
+        if query.stays is not None:
+            order.sort(key=lambda candidate: candidate.deployment.name != query.stays)
+        return order

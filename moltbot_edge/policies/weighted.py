@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from moltbot_edge.api import Candidate, RouteQuery, Struct, policy
+from moltbot_edge.api import Candidate, Choice, RouteQuery, Struct, policy
 
 DRAWN = 10  # places; no more are ever tried (`router.attempts`), and a draw among thousands takes its time
 
@@ -19,10 +19,10 @@ class Weighted(Struct, frozen=True):
 
     learning: bool = True
 
-    def __call__(self, candidates: Sequence[Candidate], query: RouteQuery) -> Sequence[Candidate]:
+    def __call__(self, candidates: Sequence[Candidate], query: RouteQuery) -> Choice:
         """One `chance` draws the whole order: where it falls within the drawn candidate's share is uniform again."""
         if len(candidates) < 2:
-            return candidates
+            return Choice(candidates)
         rest = list(zip(self.weights(candidates, query), candidates, strict=True))
         order: list[Candidate] = []
         chance = query.chance
@@ -35,7 +35,7 @@ class Weighted(Struct, frozen=True):
             chance = min(point / share, 1.0)  # rounding may carry the point just past the end
             order.append(rest.pop(place)[1])
         rest.sort(key=lambda one: -one[0])
-        return [*order, *(candidate for _, candidate in rest)]
+        return Choice([*order, *(candidate for _, candidate in rest)], equal=len(candidates))
 
     def weights(self, candidates: Sequence[Candidate], query: RouteQuery) -> list[float]:
         """The configured weight, times the deployment's speed beside the others' mean, times its success.

@@ -19,15 +19,15 @@ def candidates(names: str) -> list[Candidate]:
 @pytest.mark.parametrize(("turn", "order"), [(0, "abc"), (1, "bca"), (2, "cab"), (3, "abc"), (1_000_000, "bca")])
 def test_each_request_begins_one_further(turn: int, order: str) -> None:
     ordered = round_robin(candidates("abc"), RouteQuery("chat", turn=turn))
-    assert "".join(candidate.deployment.name for candidate in ordered) == order
+    assert "".join(candidate.deployment.name for candidate in ordered.order) == order
 
 
 @given(st.integers(0, 12), st.integers(min_value=0))
 def test_nobody_is_lost_and_nobody_comes_twice(count: int, turn: int) -> None:
     given_ones = candidates("abcdefghijkl"[:count])
     ordered = round_robin(given_ones, RouteQuery("chat", turn=turn))
-    assert {id(one) for one in ordered} == {id(one) for one in given_ones}
-    assert len(ordered) == count
+    assert {id(one) for one in ordered.order} == {id(one) for one in given_ones}
+    assert len(ordered.order) == count
 
 
 def test_what_it_was_given_stays_as_it_was() -> None:

@@ -26,7 +26,7 @@ def candidates(*weights: float) -> list[Candidate]:
 
 def order(weights: tuple[float, ...], chance: float) -> tuple[int, ...]:
     drawn = Weighted()(candidates(*weights), RouteQuery("chat", chance=chance))
-    return tuple(int(candidate.deployment.name) for candidate in drawn)
+    return tuple(int(candidate.deployment.name) for candidate in drawn.order)
 
 
 def every_order(*weights: float) -> Counter[tuple[int, ...]]:
@@ -86,7 +86,7 @@ def test_weights_converge_to_the_rates_that_the_deployments_have() -> None:
     for second in range(3000):
         query = RouteQuery("chat", prompt_tokens=100, chance=noise.random(), now=float(second))
         fleet = [Candidate(Deployment(name, BOX, "m"), standing) for name, standing in standings.items()]
-        name = policy(fleet, query)[0].deployment.name
+        name = policy(fleet, query).order[0].deployment.name
         drawn[name] += second >= 100
         whole_s = noise.gauss(1.0, 0.15) / rates[name]
         outcome = Outcome(name, 200, whole_s, 0.3 * whole_s, usage=Usage(100, 20), streamed=True)

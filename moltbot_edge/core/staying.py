@@ -1,0 +1,105 @@
+"""Whether a kept conversation goes on where it is, and what it costs to move it. Values; the policy has the first word.
+
+Who answered last holds the whole conversation in its cache. Anybody else reads all of it again, and on a small board
+that is the time to the first token. So where a policy has no reason of its own to prefer its first choice, the
+conversation stays, as long as that is not the longer wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from moltbot_edge.core.line import Line
+from moltbot_edge.core.routing import Candidate, Choice, RouteQuery
+from moltbot_edge.core.speed import Speed
+
+if TYPE_CHECKING:  # it is there only where conversations are kept
+    from moltbot_edge.core.events import Usage
+    from moltbot_edge.core.session import Turn
+
+TIE = 1.05  # times as long a wait is no longer one: predictions are not better than that
+LEAST_LOAD_S = 0.1  # worth a word
+SMALL_BOARD = Speed(Line(0.0, 1 / 200, 1.0))  # while nothing is known of anybody: 200 tokens a second of a small model
+
+
+def settled(choice: Choice, candidates: Sequence[Candidate], query: RouteQuery) -> Choice:
+    """*choice*, of *candidates*, with the conversation where it is, unless that would be against the policy's reason.
+
+    Its reason says then that it stays, or why it moves and what that costs.
+    """
+    order = choice.order
+    if not order:
+        return choice
+    first = order[0]
+    last = next((one for one in order if one.deployment.name == query.stays), None)
+    reason = choice.reason
+    if last is not None and (last is first or _may_stay(last, choice, query)):
+        order = (last, *(one for one in order if one is not last))
+        told = "stays: holds the conversation"
+        return replace(choice, order=order, reason=f"{told}, {reason}" if reason and last is first else told)
+    if all(one.deployment.name != query.stays for one in candidates):
+        reason = f"{query.stays} cannot be asked"
+    elif last is not None and last in order[: choice.equal]:
+        reason = f"{query.stays} is busy"
+    cost = _cost(first, query)
+    return replace(choice, reason=f"moves: {reason}, {cost}" if reason else f"moves: {cost}")
+
+
+def _may_stay(last: Candidate, choice: Choice, query: RouteQuery) -> bool:
+    """It is as good by the policy's reason, and does not wait longer than the switch takes."""
+    if not any(one is last for one in choice.order[: choice.equal]):
+        return False
+    otherwise = known_speed(last, choice.order)
+    stay_s, move_s = (
+        first_token_s(one, query, otherwise) / one.standing.success(query.now) for one in (last, choice.order[0])
+    )
+    return stay_s <= move_s * TIE
+
+
+def _cost(first: Candidate, query: RouteQuery) -> str:
+    read = first.to_read(query)
+    speed = first.standing.speed
+    seconds = f" in {read * speed.reading.slope:.2g} s" if speed.known else ""
+    load = f", loads for {first.ready_s:.2g} s" if first.ready_s >= LEAST_LOAD_S else ""
+    return f"reads {read:.0f} tokens{seconds}{load}"
+
+
+def known_speed(last: Candidate, candidates: Sequence[Candidate]) -> Speed:
+    """What one is taken for of which nothing is known: as fast as who answered last, or as anybody."""
+    for one in (last, *candidates):
+        if one.standing.speed.known:
+            return one.standing.speed
+    return SMALL_BOARD
+
+
+def first_token_s(candidate: Candidate, query: RouteQuery, otherwise: Speed) -> float:
+    """As the candidate's own; where nothing has been learned of it, with *otherwise* for its speed."""
+    if not candidate.standing.speed.known:
+        candidate = replace(candidate, standing=replace(candidate.standing, speed=otherwise))
+    return candidate.first_token_s(query) or 0.0
+
+
+def held_tokens(before: Sequence[Turn], name: str, hits: float) -> float:
+    """What the deployment *name* was left with of a conversation, its last prompt there and its reply, as it counts.
+
+    *before* is the path of turns. *hits* is the share of such that turned out to be cached; 0 where that is not known,
+    as after a restart: then it is what the turns show, and nothing of one that never said that it has a cache.
+    """
+    last: Usage | None = None
+    shown = 0.0
+    for turn in reversed(before):
+        usage = turn.usage
+        if turn.deployment != name or usage is None:
+            continue
+        if last is None:
+            last, shown = usage, 1.0 if usage.cached_tokens else 0.0
+            if hits:
+                break
+        else:
+            held = usage.input_tokens + usage.output_tokens
+            shown = min(last.cached_tokens / held, 1.0) if held else 0.0
+            break
+    return 0.0 if last is None else (last.input_tokens + last.output_tokens) * (hits or shown)
