@@ -100,7 +100,8 @@ class Attempts:
         if place is None and upstream.model_file is None and not self._upstreams.room(upstream):
             _, place = await self.lines.place((deployment,))
             began = self._now()  # what was waited for was our own limit
-        sent = self._standings.started(deployment, len(request.body), asked.marks, began)
+        held = None if conversation is None else conversation.held_tokens
+        sent = self._standings.started(deployment, len(request.body), asked.marks, began, held)
         attempt = Attempt(deployment, sent, began, began, place, contender, request.body)
         if translation is not None:
             attempt.translation, attempt.body, translation.body = translation, translation.body, b""

@@ -64,7 +64,8 @@ class Request(msgspec.Struct):
     def prompt(self) -> Prompt:
         """Read once, and before the body is dropped."""
         if self._prompt is None:
-            self._prompt = self.dialect.prompt(self.body)
+            conversation = self.conversation
+            self._prompt = self.dialect.prompt(self.body) if conversation is None else conversation.prompt()
         return self._prompt
 
     def drop_body(self) -> None:

@@ -19,7 +19,9 @@ from moltbot_edge.core.errors import GatewayError, InvalidRequest, SessionConfli
 from moltbot_edge.core.fold import Fold
 from moltbot_edge.core.head import Head, check_text
 from moltbot_edge.core.joining import Joined, joined
+from moltbot_edge.core.prompt import Prompt
 from moltbot_edge.core.session import Kept, Turn
+from moltbot_edge.core.staying import held_tokens
 from moltbot_edge.core.store import Store
 from moltbot_edge.gateway.caller import Request
 
@@ -69,7 +71,17 @@ class Conversation:
 
     def body(self) -> bytes:
         """What the router measures and marks in the place of a request's body: steady from turn to turn."""
-        return _encode({"messages": self.chat.messages})
+        chat = self.chat
+        return _encode({"tools": chat.tools, "messages": chat.messages} if chat.tools else {"messages": chat.messages})
+
+    def prompt(self) -> Prompt:
+        from moltbot_edge.core.question import prompt  # only where a policy looks at it
+
+        return prompt(self.chat)
+
+    def held_tokens(self, name: str, hits: float) -> float:
+        """As `core.staying` has it."""
+        return held_tokens(self.before, name, hits)
 
     async def fit(self, deployment: Deployment) -> None:
         """Make it as short as *deployment* takes: `chat_for` has it then."""

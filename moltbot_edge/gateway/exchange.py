@@ -71,7 +71,6 @@ class Exchange:
             for name in request.head.fallbacks:
                 directory.catalog.route(name)  # a slip of the pen is told before it is needed
             route = self._dialects.able(route, request)
-            self._experience.heard(request, route, began)
             if (request.head.session is not None or request.head.keeps) and self._sessions.wants(request):
                 async with self._sessions.conversation(request):
                     await self._routed(route, request, output, began)
@@ -87,6 +86,7 @@ class Exchange:
             metrics.request_seconds.cell(alias).observe(self._now() - began)
 
     async def _routed(self, route: Route, request: Request, output: Output, began: float) -> None:
+        self._experience.heard(request, route, began)
         marks = prefixes.marks(request.body)
         names = request.head.fallbacks or route.fallbacks
         if route.context_fallbacks and self._too_narrow(route, request):

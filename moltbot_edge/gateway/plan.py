@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,10 +14,14 @@ from moltbot_edge.core.catalog import Deployment, Route
 from moltbot_edge.core.errors import Overloaded
 from moltbot_edge.core.lease import Foresight
 from moltbot_edge.core.routing import Candidate, Choice, Policy, RouteQuery
+from moltbot_edge.core.staying import settled
 from moltbot_edge.gateway.caller import Request
 from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.standings import Standings
 from moltbot_edge.metrics.catalogue import Metrics
+
+if TYPE_CHECKING:  # imported at the first request that asks for a session
+    from moltbot_edge.gateway.conversation import Conversation
 
 EVEN_CHANCE = 0.5  # where nothing may be drawn
 LEFT_OUT_S = 5.0  # until a policy may see it otherwise
@@ -82,7 +87,9 @@ class Planner:
     def candidates(
         self, deployments: Sequence[Deployment], request: Request, marks: Sequence[int]
     ) -> Sequence[Candidate]:
-        candidates = self._standings.candidates(deployments, len(request.body), marks)
+        conversation = request.conversation
+        held = None if conversation is None else conversation.held_tokens
+        candidates = self._standings.candidates(deployments, len(request.body), marks, held)
         return candidates if self._foresee is None else _foreseen(candidates, request, self._foresee)
 
     def plan(self, route: Route, request: Request, marks: Sequence[int]) -> Plan:
@@ -144,6 +151,7 @@ class Planner:
             self._now(),
             route.deployments,
             self._experience.tallies(route.alias),
+            None if request.conversation is None else _stays(request.conversation, route),
         )
         ready = routing.eligible(candidates, query)
         private = self._guarded.get(route.alias, 0) if self._guarded else 0
@@ -156,7 +164,16 @@ class Planner:
 
     def _choice(self, route: Route, ready: Sequence[Candidate], query: RouteQuery) -> Choice:
         said = self._policies[route.alias](ready, query)
-        return said if isinstance(said, Choice) else Choice(said)
+        choice = said if isinstance(said, Choice) else Choice(said)
+        return choice if query.stays is None else settled(choice, ready, query)
+
+
+def _stays(conversation: Conversation, route: Route) -> str | None:
+    """Who answered last, if it is one of *route*."""
+    last = conversation.last
+    if last is None or all(one.name != last.deployment for one in route.deployments):
+        return None
+    return last.deployment
 
 
 def _after_private(order: Sequence[Deployment]) -> list[Deployment]:

@@ -16,6 +16,7 @@ from moltbot_edge.core.speed import Sent
 BYTES_PER_TOKEN = 4  # of a JSON body with English text, until replies have told
 MOST_BYTES_PER_TOKEN = 16  # more is a picture in base64, which says nothing of text
 MOST_MODELS = 1_000  # whose tokens are counted: behind a pattern, a name may be a caller's invention
+Held = Callable[[str, float], float]
 _FRESH = Standing()
 _NOBODY_SAID = Line()
 
@@ -25,7 +26,8 @@ def heard_by_nobody(deployment: Deployment, why: Out) -> None:
 
 
 class Standings:
-    """By deployments' names. *marks* are of `core.prefixes`, of the request's body.
+    """By deployments' names. *marks* are of `core.prefixes`, of the request's body; *held* tells of a kept conversation
+    how many of its tokens a deployment was left with, given the share of such that are cached there.
 
     *on_out* is told of each deployment that is left out after failures, and of each one whose trial failed; *probed*
     says whether somebody will find out when it can be reached again.
@@ -50,7 +52,7 @@ class Standings:
         return body_bytes / BYTES_PER_TOKEN if line is None else line.at(body_bytes)
 
     def candidates(
-        self, deployments: Sequence[Deployment], body_bytes: int, marks: Sequence[int] = ()
+        self, deployments: Sequence[Deployment], body_bytes: int, marks: Sequence[int] = (), held: Held | None = None
     ) -> list[Candidate]:
         standings = self._standings
         found = []
@@ -63,10 +65,14 @@ class Standings:
             if speed.cache_hits and marks:
                 cacheable = self._cacheable(name, body_bytes, prompt_tokens, marks)
                 cached_tokens = max(cached_tokens, cacheable * speed.cache_hits)
+            if held is not None:
+                cached_tokens = max(cached_tokens, min(held(name, speed.cache_hits), prompt_tokens))
             found.append(Candidate(deployment, standing, prompt_tokens, cached_tokens))
         return found
 
-    def started(self, deployment: Deployment, body_bytes: int, marks: Sequence[int], now: float) -> Sent:
+    def started(
+        self, deployment: Deployment, body_bytes: int, marks: Sequence[int], now: float, held: Held | None = None
+    ) -> Sent:
         """A request goes there; what is expected of it is for `ended` or `left`, one of which has to follow."""
         name = deployment.name
         standing = self._standings.get(name, _FRESH)
@@ -76,8 +82,11 @@ class Standings:
         if marks:
             cacheable, mark = self._cacheable(name, body_bytes, tokens, marks), marks[-1]
             self._prefixes.setdefault(name, Prefixes()).keep(marks, body_bytes)
-        held = cacheable * speed.cache_hits
-        read = tokens - (held if held > speed.always_cached else speed.always_cached)
+        cached = cacheable * speed.cache_hits
+        if held is not None:
+            cacheable = max(cacheable, min(held(name, 1.0), tokens))
+            cached = max(cached, min(held(name, speed.cache_hits), tokens))
+        read = tokens - (cached if cached > speed.always_cached else speed.always_cached)
         if read < 1.0:
             read = 1.0
         queue_s = standing.queue_s(now) if standing.in_flight else 0.0

@@ -18,6 +18,9 @@ from moltbot_edge.kernel.registry import Plugin
 pytestmark = pytest.mark.anyio
 
 
+LONG = [{"role": "user", "content": "x" * 4000}]
+
+
 def plugged(policy: Any) -> list[Plugin]:
     return [Plugin("policy", "mine", policy, "a test")]
 
@@ -35,7 +38,7 @@ async def test_it_says_the_order_and_is_told_what_is_known() -> None:
         serving(config(one, two, policy="mine"), plugins=plugged(last_first)) as gateway,
         gateway.caller() as client,
     ):
-        await client.send(request(QUESTION | {"session": "abc", "padding": "x" * 4000}))
+        await client.send(request(QUESTION | {"session": "abc", "messages": LONG}))
         await two.was_asked()
         assert b"two" in (await gateway.ask()).body
         client.leave()
