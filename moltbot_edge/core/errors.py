@@ -11,6 +11,9 @@
     |  |- UnknownPath          404
     |  |- UnknownExchange      404
     |  |- UnknownSession       404
+    |  |- UnknownResponse      404
+    |  |- UnknownPrevious      400  what a request goes on after, as OpenAI says it
+    |  |- UnknownItem          404
     |  |- MethodNotAllowed     405
     |  |- RequestTimeout       408
     |  |- ModelInUse           409
@@ -110,6 +113,22 @@ class UnknownSession(CallerError):
 
     status = 404
     code = "session_not_found"
+
+
+class UnknownResponse(CallerError):
+    """As `UnknownSession`."""
+
+    status = 404
+    code = "response_not_found"
+
+
+class UnknownPrevious(CallerError):
+    code = "previous_response_not_found"
+
+
+class UnknownItem(CallerError):
+    status = 404
+    code = "item_not_found"
 
 
 class MethodNotAllowed(CallerError):

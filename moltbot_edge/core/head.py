@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -31,8 +32,10 @@ class Head(msgspec.Struct, frozen=True):
     *progress*: who streams wants to see how far it has come while it waits. *form*: it is no JSON, but comes in parts
     (`core.multipart`).
 
-    A *session* is kept where the request is a chat; *keeps*: so is this one, under a name of ours. *parent* is the id
-    of the turn after which it goes on, where that is said; *inherits* False: without the system text from before.
+    A *session* is kept where the request is a chat; *keeps*: so is this one, under a name of ours; *unasked*: because
+    its dialect's callers expect it. *parent* is the id of the turn after which it goes on, where that is said;
+    *inherits* False: without the system text and the tools from before. *appends* False: it only reads the session.
+    *asked_by* is the field that named it: any but ``session`` names one that has to be there.
     """
 
     model: str
@@ -45,6 +48,9 @@ class Head(msgspec.Struct, frozen=True):
     keeps: bool = False
     parent: str | None = None
     inherits: bool = True
+    unasked: bool = False
+    appends: bool = True
+    asked_by: str = "session"
 
 
 LISTED = "GET /v1/models lists what there is"
@@ -73,6 +79,8 @@ class Wire(msgspec.Struct):
     stream_options: msgspec.Raw = msgspec.Raw()
 
 
+W = TypeVar("W", bound=Wire)
+
 _MODEL = re.compile(rb'"model"\s*:\s*')
 _decode = msgspec.json.Decoder(Wire).decode
 _decode_options = msgspec.json.Decoder(_Options).decode
@@ -84,13 +92,20 @@ def read_head(body: bytes | bytearray, decode: Callable[[bytes | bytearray], Wir
 
     A dialect's own *decode* may check more of the body on the way.
     """
+    return head_of(read_wire(body, decode))
+
+
+def read_wire(body: bytes | bytearray, decode: Callable[[bytes | bytearray], W]) -> W:
     check_values(body)
     try:
-        wire = decode(body)
+        return decode(body)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"the request body is not right: {error}", param=_field(str(error))) from error
     except UNREADABLE as error:
         raise InvalidRequest(f"the request body is not JSON: {error}") from error
+
+
+def head_of(wire: Wire) -> Head:
     progress = bool(wire.stream) and PROGRESS in bytes(wire.stream_options) and _wants_progress(wire.stream_options)
     if wire.session is None and wire.fallbacks is None and wire.models is None:
         return Head(_checked(wire.model), bool(wire.stream), ours=progress, progress=progress)
@@ -145,7 +160,7 @@ def with_wishes(head: Head, headers: Mapping[bytes, bytes]) -> Head:
     """*head* with what *headers* of ours say: they serve every dialect, and win over the body's fields."""
     session = headers.get(b"x-moltbot-session")
     if session is not None:
-        head = msgspec.structs.replace(head, session=_text(session))
+        head = _named(head, _text(session))
     said = headers.get(b"x-moltbot-fallbacks")
     if said is None:
         return head
@@ -154,6 +169,15 @@ def with_wishes(head: Head, headers: Mapping[bytes, bytes]) -> Head:
     if len(names) > MOST_FALLBACKS:
         raise InvalidRequest(f"the header `x-moltbot-fallbacks` names more than {MOST_FALLBACKS} models")
     return msgspec.structs.replace(head, fallbacks=tuple(dict.fromkeys(_checked(one) for one in names)))
+
+
+def _named(head: Head, name: str) -> Head:
+    if head.asked_by != "session" and head.session != name:
+        raise InvalidRequest(
+            f"the header `x-moltbot-session` names {name[:64]!r}, and `{head.asked_by}` another session: send one",
+            param=head.asked_by,
+        )
+    return msgspec.structs.replace(head, session=name)
 
 
 def _text(value: bytes) -> str:

@@ -50,14 +50,12 @@ class Joined(msgspec.Struct, frozen=True):
     tools: tuple[Tool, ...] | None = None
 
 
-def joined(
-    turns: Sequence[Turn], request: ChatRequest, *, parent: str | None = None, inherits_system: bool = True
-) -> Joined:
+def joined(turns: Sequence[Turn], request: ChatRequest, *, parent: str | None = None, inherits: bool = True) -> Joined:
     """*turns* is all of a session, in its order; *parent* is where the caller goes on, if not where it stands.
 
-    *inherits_system* is False for a dialect in which system text holds for one request only.
+    *inherits* is False where system text and tools hold for one request only.
     """
-    said, new = _opened(request.messages)
+    said, new = _opened(request)
     found = _found(turns, new)
     leaf = turns[-1].id if turns else None
     if found is not None:
@@ -67,9 +65,10 @@ def joined(
     before = session.path(turns, parent)
     rest = _with_ids(new[recognised:], ids)
     held_system, held_tools = session.system(before), session.tools(before)
-    system = said or (held_system if inherits_system else ())
-    tools = request.tools or held_tools
-    whole = replace(request, messages=(*system, *session.messages(before), *rest), tools=tools)
+    system = said or (held_system if inherits else ())
+    tools = request.tools or (held_tools if inherits else ())
+    opening = None if request.opening is None else len(system)
+    whole = replace(request, messages=(*system, *session.messages(before), *rest), opening=opening, tools=tools)
     return Joined(
         whole,
         rest,
@@ -80,11 +79,14 @@ def joined(
     )
 
 
-def _opened(messages: Sequence[Message]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+def _opened(request: ChatRequest) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    messages = request.messages
+    if request.opening is not None:
+        return messages[: request.opening], messages[request.opening :]
     opening = 0
     while opening < len(messages) and messages[opening].role is Role.SYSTEM:
         opening += 1
-    return tuple(messages[:opening]), tuple(messages[opening:])
+    return messages[:opening], messages[opening:]
 
 
 def _found(turns: Sequence[Turn], sent: tuple[Message, ...]) -> tuple[str | None, int, dict[str, str]] | None:

@@ -50,6 +50,8 @@ class _Turn(msgspec.Struct, kw_only=True):
     finish: FinishReason = FinishReason.STOP
     usage: Usage | None = None
     dropped: tuple[str, ...] = ()
+    metadata: dict[str, str] | None = None
+    removed: tuple[str, ...] = ()
 
 
 class _Head(msgspec.Struct, kw_only=True):
@@ -86,7 +88,7 @@ def lines(name: str, turns: Iterable[Turn]) -> Iterable[bytes]:
         yield msgspec.json.encode(turn) + b"\n"
 
 
-def from_lines(text: bytes) -> tuple[str, tuple[Turn, ...]]:
+def from_lines(text: bytes | bytearray) -> tuple[str, tuple[Turn, ...]]:
     """The session's name and its turns. Raises `InvalidRequest` that says which line is wrong, and how."""
     found: list[Turn] = []
     head: _Head | None = None
@@ -112,7 +114,7 @@ def from_lines(text: bytes) -> tuple[str, tuple[Turn, ...]]:
     return head.session, tuple(found)
 
 
-def _split(text: bytes) -> Iterator[bytes]:
+def _split(text: bytes | bytearray) -> Iterator[bytes | bytearray]:
     """Line by line: all of them at once would be the text once more."""
     begin = 0
     while begin < len(text):
@@ -148,6 +150,8 @@ def _whole(turn: _Turn) -> Turn:
         finish=turn.finish,
         usage=turn.usage,
         dropped=turn.dropped,
+        metadata=turn.metadata,
+        removed=turn.removed,
     )
 
 

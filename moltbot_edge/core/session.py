@@ -6,7 +6,7 @@ question that is asked again is a branch. What a caller sends is put on a turn b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -30,6 +30,9 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     *messages* are what the caller added, without the *system* text that opens a conversation. *system* and *tools*
     are None where they are those of the turn before. *model* is the alias that was asked for, *dialect* the caller's.
+
+    A turn may be the caller's alone: what it put there without a question, or *metadata* of the whole conversation, or
+    what was *removed* (see `items`). Then its *reply* says nothing.
     """
 
     id: str
@@ -45,6 +48,12 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     finish: FinishReason = FinishReason.STOP
     usage: Usage | None = None
     dropped: tuple[str, ...] = ()
+    metadata: Mapping[str, str] | None = None
+    removed: tuple[str, ...] = ()
+
+    @property
+    def answered(self) -> bool:
+        return bool(self.deployment or self.reply.parts)
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -80,7 +89,8 @@ def messages(turns: Sequence[Turn]) -> Iterator[Message]:
     """What was said on a `path`, without the system text."""
     for turn in turns:
         yield from turn.messages
-        yield turn.reply
+        if turn.reply.parts:
+            yield turn.reply
 
 
 def system(turns: Sequence[Turn]) -> tuple[Message, ...]:
@@ -91,6 +101,15 @@ def system(turns: Sequence[Turn]) -> tuple[Message, ...]:
 def tools(turns: Sequence[Turn]) -> tuple[Tool, ...]:
     """As `system`."""
     return next((turn.tools for turn in reversed(turns) if turn.tools is not None), ())
+
+
+def made_name(made: str) -> str:
+    """Of a session that its caller gave no name. *made* is as a turn's id: nobody guesses it."""
+    return f"s-{made}"
+
+
+def is_made_name(name: str) -> bool:
+    return name.startswith("s-") and is_id(name[2:])
 
 
 def made_id(at: float, chance: bytes, after: str | None = None) -> str:

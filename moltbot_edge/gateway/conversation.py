@@ -132,4 +132,4 @@ def goes_on(head: Head, name: str, kept: Kept | None, chat: ChatRequest) -> Join
     turns = () if kept is None else kept.turns
     if head.parent is not None and all(turn.id != head.parent for turn in turns):
         raise UnknownSession(f"there is no turn {head.parent!r} in the session {name!r}, or no longer")
-    return joined(turns, chat, parent=head.parent, inherits_system=head.inherits)
+    return joined(turns, chat, parent=head.parent, inherits=head.inherits)

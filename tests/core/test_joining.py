@@ -141,7 +141,7 @@ def test_system_and_tools_hold_until_others_are_given() -> None:
 
 def test_instructions_of_one_request_are_not_those_of_the_next() -> None:
     history = kept([], joined([], asks(says(S, "Be brief."), says(U, "a"))), says(A, "b"))
-    found = joined(history, asks(says(U, "c")), inherits_system=False)
+    found = joined(history, asks(says(U, "c")), inherits=False)
     assert [message.role for message in found.request.messages] == [U, A, U]
     history = kept(history, found, says(A, "d"))
     assert joined(history, asks(says(U, "e"))).request.messages[0].role is U
