@@ -15,12 +15,10 @@ from moltbot_edge.local.memory import Memory
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """An engine's last request. *generated* has the words that end a reply; *cached* tokens were not read again."""
+    """An engine's last request, and what it wrote."""
 
     prompt: str
     generated: str
-    tokens: int
-    cached: int
 
 
 def telling(llama_server: Path, folder: Path) -> Path:
@@ -44,4 +42,4 @@ def at(port: int) -> Seen:
     """Of an engine with one slot."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/slots", timeout=30) as answer:
         (slot,) = json.load(answer)
-    return Seen(slot["prompt"], slot["generated"], slot["n_prompt_tokens"], slot["n_prompt_tokens_cache"])
+    return Seen(slot["prompt"], slot["generated"])

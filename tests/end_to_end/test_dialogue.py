@@ -6,20 +6,23 @@ Who asks sends the new message only. What each model was given is told by its en
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from itertools import cycle
+from collections.abc import Callable, Iterator, Mapping
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
 import engine_eyes
 import pytest
-from speakers import EVERY_DIALECT, Speaker
+from openai import OpenAI
+from openai.types import CompletionUsage
+from speakers import ANY_KEY, EVERY_DIALECT, TIMEOUT_S, TOKENS, Speaker, openai_chat
 from swapping.gateway import Gateway
 
 pytestmark = pytest.mark.thorough
 
 HERE = Path(__file__).parent
 GENTLE = ["--threads", "1", "--poll", "0"]  # two engines that spin starve each other on two cores
+FAR = ("ollama", "anthropic-messages", "openai-responses", "openai-chat")  # what another box is asked in
 
 # The user's own first two, and as many again.
 TURNS = (
@@ -43,59 +46,133 @@ def gemma(said: list[tuple[str, str]]) -> str:
     return f"<bos>{turns}<start_of_turn>model\n"
 
 
-PROMPTS = {"small": chatml, "big": gemma}
+class Board:
+    """One gateway with both models, and another box, with one of its own, that it asks in every dialect."""
+
+    def __init__(self, folder: Path, llama_server: Path, small: Path, big: Path) -> None:
+        engines = {"command": str(engine_eyes.telling(llama_server, folder))}
+        (folder / "far").mkdir()
+        for place, file in (("small", small), ("big", big), ("far/far", small)):
+            (folder / f"{place}.gguf").symlink_to(file)
+        far: Mapping[str, Any] = {"name": "far", "file": "far.gguf", "context_tokens": 512, "engine_args": GENTLE}
+        self.far = Gateway(folder / "far", [far], engines)
+        # As the gateway itself has it where caches are kept: a prompt in a window that slides is not found again.
+        strict = ["--chat-template-file", str(HERE / "gemma.jinja"), "--swa-full"]
+        elsewhere = f"http://127.0.0.1:{self.far.port}"
+        models: list[Mapping[str, Any]] = [
+            {"name": "small", "file": "small.gguf", "context_tokens": 1024, "engine_args": GENTLE},
+            {"name": "big", "file": "big.gguf", "context_tokens": 2048, "engine_args": [*GENTLE, *strict]},
+            *({"name": f"far-{kind}", "endpoint": elsewhere, "type": kind, "model": "far"} for kind in FAR),
+        ]
+        sessions = {"store": "disk", "path": str(folder / "sessions")}
+        self.near = Gateway(folder, models, engines, sessions=sessions)
+
+    def start(self) -> None:
+        asyncio.run(self.near.start())
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.near.port}"
+
+    def prompt(self, model: str) -> str:
+        """Of its last request."""
+        if model.startswith("far-"):
+            return engine_eyes.last(self.far.pid, "far").prompt
+        return engine_eyes.last(self.near.pid, model).prompt
 
 
 @pytest.fixture(scope="module")
-def gateway(
+def board(
     llama_server: Path, chat_model: Path, other_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Gateway]:
+) -> Iterator[Board]:
     """SmolLM2 of 135 million parameters, and Gemma 3 of 270 million, which reads twice as much."""
-    folder = tmp_path_factory.mktemp("served")
-    (folder / "small.gguf").symlink_to(chat_model)
-    (folder / "big.gguf").symlink_to(other_model)
-    strict = ["--chat-template-file", str(HERE / "gemma.jinja")]
-    models: list[Mapping[str, Any]] = [
-        {"name": "small", "file": "small.gguf", "context_tokens": 1024, "engine_args": GENTLE},
-        {"name": "big", "file": "big.gguf", "context_tokens": 2048, "engine_args": [*GENTLE, *strict]},
-    ]
-    engines = {"command": str(engine_eyes.telling(llama_server, folder))}
-    served = Gateway(folder, models, engines, sessions={"store": "disk", "path": str(folder / "sessions")})
-    asyncio.run(served.start())
+    made = Board(tmp_path_factory.mktemp("served"), llama_server, chat_model, other_model)
+    made.start()
     try:
-        yield served
+        asyncio.run(made.far.start())
+        try:
+            yield made
+        finally:
+            made.far.stop()
     finally:
-        served.stop()
+        made.near.stop()
 
 
 class Dialogue:
     """One session. Whatever was said is in each prompt, once, and nothing else is."""
 
-    def __init__(self, gateway: Gateway, session: str) -> None:
+    def __init__(self, board: Board, session: str) -> None:
         self.said: list[tuple[str, str]] = []
-        self.prompts: dict[str, list[str]] = {"small": [], "big": []}
-        self._gateway = gateway
+        self._board = board
         self._session = session
 
-    def turn(self, speaker: Speaker, model: str, question: str) -> engine_eyes.Seen:
-        reply = speaker(f"http://127.0.0.1:{self._gateway.port}", self._session, model, question)
+    def turn(self, speaker: Speaker, model: str, question: str) -> str:
+        """The prompt."""
+        reply = speaker(self._board.url, self._session, model, question)
         assert reply
-        seen = engine_eyes.last(self._gateway.pid, model)
+        prompt = self._board.prompt(model)
         self.said.append(("user", question))
-        assert seen.prompt == PROMPTS[model](self.said)
+        assert prompt == (gemma if model == "big" else chatml)(self.said)
         self.said.append(("assistant", reply))
-        self.prompts[model].append(seen.prompt)
-        return seen
+        return prompt
 
 
 @pytest.mark.parametrize("dialect", EVERY_DIALECT)
-def test_the_other_model_knows_what_was_said(gateway: Gateway, dialect: str) -> None:
-    dialogue = Dialogue(gateway, f"in-{dialect}")
+def test_the_other_model_knows_what_was_said(board: Board, dialect: str) -> None:
+    dialogue = Dialogue(board, f"in-{dialect}")
     for model, question in TURNS:
         dialogue.turn(EVERY_DIALECT[dialect], model, question)
 
 
-def test_another_dialect_at_every_turn(gateway: Gateway) -> None:
-    dialogue = Dialogue(gateway, "in-all")
+def test_another_dialect_at_every_turn(board: Board) -> None:
+    dialogue = Dialogue(board, "in-all")
     for speaker, (model, question) in zip(cycle(EVERY_DIALECT.values()), (*TURNS, *TURNS[:2]), strict=False):
         dialogue.turn(speaker, model, question)
+
+
+@pytest.mark.parametrize("kind", FAR)
+def test_a_turn_elsewhere_in_another_dialect(board: Board, kind: str) -> None:
+    dialogue = Dialogue(board, f"by-{kind}")
+    for model, question in (TURNS[0], (f"far-{kind}", TURNS[1][1]), TURNS[3]):
+        dialogue.turn(openai_chat, model, question)
+
+
+@pytest.mark.parametrize("ends", [Gateway.stop, Gateway.kill], ids=["ended", "killed"])
+def test_it_goes_on_when_the_gateway_comes_back(board: Board, ends: Callable[[Gateway], object]) -> None:
+    dialogue = Dialogue(board, f"after-it-was-{ends.__name__}")
+    for place, (model, question) in enumerate(TURNS[:3]):
+        if place:
+            ends(board.near)
+            board.start()
+        dialogue.turn(openai_chat, model, question)
+
+
+@pytest.mark.parametrize("model", ["small", "big"])
+def test_who_stays_with_a_model_spares_it_what_it_has_read(board: Board, model: str) -> None:
+    dialogue = Dialogue(board, f"with-{model}")
+    used: list[CompletionUsage] = []
+
+    def counted(url: str, session: str, model: str, text: str) -> str:
+        with OpenAI(base_url=f"{url}/v1", api_key=ANY_KEY, max_retries=0, timeout=TIMEOUT_S) as client:
+            reply = client.chat.completions.create(
+                model=model,
+                messages=[{"role": "user", "content": text}],
+                max_tokens=TOKENS,
+                temperature=0,
+                extra_body={"session": session},
+            )
+        assert reply.usage is not None
+        used.append(reply.usage)
+        return reply.choices[0].message.content or ""
+
+    before = ""
+    for _, question in TURNS:
+        prompt = dialogue.turn(counted, model, question)
+        assert prompt.startswith(before)
+        before = prompt + dialogue.said[-1][1]
+    for one, other in pairwise(used):
+        assert other.prompt_tokens_details is not None
+        cached = other.prompt_tokens_details.cached_tokens
+        assert cached is not None
+        # The last of a reply is written and never read; with what follows, it may be cut up in another way.
+        assert cached >= one.total_tokens - 3
