@@ -16,7 +16,7 @@ from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.errors import InvalidRequest
 from moltbot_edge.core.events import Usage
 from moltbot_edge.core.reply import FinishReason
-from moltbot_edge.core.session import Turn, checked_name, is_id
+from moltbot_edge.core.session import Cut, Turn, checked_name, is_id
 
 VERSION: Final = 1
 LINES: Final = "application/jsonl"
@@ -52,6 +52,7 @@ class _Turn(msgspec.Struct, kw_only=True):
     dropped: tuple[str, ...] = ()
     metadata: dict[str, str] | None = None
     removed: tuple[str, ...] = ()
+    cut: Cut | None = None
 
 
 class _Head(msgspec.Struct, kw_only=True):
@@ -150,6 +151,7 @@ def _whole(turn: _Turn) -> Turn:
         finish=turn.finish,
         usage=turn.usage,
         dropped=turn.dropped,
+        cut=turn.cut,
         metadata=turn.metadata,
         removed=turn.removed,
     )

@@ -25,6 +25,21 @@ _DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, whos
 _CHANCE_BITS: Final = 8 * CHANCE_BYTES
 
 
+class Cut(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a turn's model was not sent of what came before, so that it fitted into a window of *window_tokens*.
+
+    All up to the turn with the id *turn*, and of that one's messages, its reply the last of them, the first *messages*;
+    but with *question*, not the last of a user's among them. *summary* stands in their place, where it was made for
+    this turn.
+    """
+
+    window_tokens: int
+    turn: str
+    messages: int
+    question: bool = False
+    summary: str | None = None
+
+
 class Turn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One request and its reply. *at* is seconds since 1970, *parent* the turn that it answers, None at the beginning.
 
@@ -50,6 +65,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dropped: tuple[str, ...] = ()
     metadata: Mapping[str, str] | None = None
     removed: tuple[str, ...] = ()
+    cut: Cut | None = None
 
     @property
     def answered(self) -> bool:

@@ -27,7 +27,7 @@ from moltbot_edge.core.chat import (
 )
 from moltbot_edge.core.events import Usage
 from moltbot_edge.core.record import Unreadable
-from moltbot_edge.core.session import Turn, is_id, made_id, rooted
+from moltbot_edge.core.session import Cut, Turn, is_id, made_id, rooted
 from moltbot_edge.stores import envelope
 
 words = st.text(max_size=30)
@@ -57,6 +57,7 @@ turn = st.builds(
     model=words,
     usage=st.none() | st.builds(Usage, st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)),
     dropped=st.lists(words, max_size=2).map(tuple),
+    cut=st.none() | st.builds(Cut, st.integers(1, 9), words, st.integers(0, 9), st.booleans(), some),
 )
 
 
