@@ -19,6 +19,7 @@ from moltbot_edge.core.session import Kept, Turn
 from moltbot_edge.core.store import Page, Stats, Store, StoreOptions, Summary
 from moltbot_edge.stores import envelope
 from moltbot_edge.stores.folder import Folder
+from moltbot_edge.stores.recent import Known, Recent, weight_bytes
 from moltbot_edge.stores.refusals import check_size, conflict, position
 from moltbot_edge.stores.table import HASH_BYTES, Row, Table, counted, prefix
 from moltbot_edge.stores.turnstile import Turnstile
@@ -32,38 +33,49 @@ WALKED: Final = 256  # rows that tidying passes at a time
 LEAVING: Final = 8  # sessions that leave at a time: a thousand turns take a card a second
 TIDY_S: Final = 10.0
 ROOM: Final = 0.95  # of its size, what a full store comes down to
+ROW_BYTES: Final = 2048  # at most, of the pages that a turn takes beside its own bytes
 
 
 class Disk:
     def __init__(self, options: StoreOptions) -> None:
         self._options = options
-        self._folder = Folder(Path(options.path), options.clock, log)
+        self._recent = Recent()
+        self._folder = Folder(Path(options.path), options.clock, log, self._recent)
         self._worker = Worker(self._folder, self._tidy, log)
         self._turnstile = Turnstile(options.waiters)
         self._walked = 0  # up to this row each is of a session that went on after it
         self._tidied = 0.0
         self._full = False
+        self._room_bytes = 0  # that can be written before the store may be full
 
     @property
     def trouble(self) -> StoreError | None:
         return self._folder.trouble
 
     async def load(self, owner: str, session: str) -> Kept | None:
-        start = prefix(owner, session)
+        start, name = prefix(owner, session), (owner, session)
+        known = self._recent.get(start)
+        if known is not None and known.name == name and not self._idle(known.leaf):
+            return known.kept
 
         def loaded(table: Table) -> Kept | None:
             leaf = self._leaf(table, start)
-            if leaf is None or table.name(start) not in (None, (owner, session)):
+            if leaf is None or table.name(start) not in (None, name):
                 return None
-            turns = []
+            turns, last, whole = [], leaf.key, True
             for row in table.turns(start):
                 try:
                     if isinstance(row, Unreadable):
                         raise row
                     turns.append(envelope.opened(row.value))
+                    last = row.key
                 except Unreadable as error:
                     log.error("a turn of the session %r in %s is damaged (%s)", session, self._options.path, error)
-            return Kept(tuple(turns), leaf.label.size_bytes)
+                    whole = False
+            kept = Kept(tuple(turns), leaf.label.size_bytes)
+            if whole and last == leaf.key:
+                table.recent.put(start, Known(name, kept, leaf, weight_bytes(turns)))
+            return kept
 
         return await self._worker.ask(loaded)
 
@@ -113,17 +125,27 @@ class Disk:
         start, name = prefix(owner, session), (owner, session)
 
         def put(table: Table) -> None:
-            values = [envelope.sealed(turn) for turn in turns]
-            standing = self._leaf(table, start)
+            known = table.recent.standing(start)
+            if known is not None and known.name == name and not self._idle(known.leaf):
+                standing: Row | None = known.leaf
+            else:
+                known, standing = None, self._leaf(table, start)
             if (standing.label.id if standing else None) != leaf:
                 raise conflict(session, leaf, standing.label.id if standing else None)
+            values = [envelope.sealed(turn) for turn in turns]
             before = standing.label.size_bytes if standing else 0
             check_size(session, before + sum(map(len, values)), self._options.session_bytes)
             if standing is None:
                 table.delete(start)  # what was idle too long
-            now = self._options.clock()
+            now, last = self._options.clock(), known.leaf.key if known else None if standing else b""
             for turn, value in zip(turns, values, strict=True):
-                standing = table.put(start, name, standing, turn.id, now, value)
+                standing = table.put(start, name, standing, turn.id, now, value, last)
+                last = standing.key
+                self._room_bytes -= len(value) + ROW_BYTES
+            if standing is not None and (known or leaf is None):
+                kept = Kept((*known.kept.turns, *turns) if known else tuple(turns), standing.label.size_bytes)
+                weight = weight_bytes(turns) + (known.weight_bytes if known else 0)
+                table.recent.expect(start, Known(name, kept, standing, weight))
 
         await self._worker.ask(put, writes=True)
 
@@ -159,9 +181,11 @@ class Disk:
 
     def _tidy(self, table: Table) -> bool:
         """The oldest idle sessions leave; True: there are more."""
-        now, used_bytes = self._options.clock(), table.used_bytes()
-        limit_bytes = self._options.size_bytes * (ROOM if self._full else 1.0)
-        self._full = used_bytes > limit_bytes
+        now = self._options.clock()
+        if self._room_bytes <= 0:
+            used_bytes = table.used_bytes()
+            self._full = used_bytes > self._options.size_bytes * (ROOM if self._full else 1.0)
+            self._room_bytes = 0 if self._full else int(self._options.size_bytes - used_bytes)
         if not self._full and 0 <= now - self._tidied < TIDY_S:
             return False
         newest = table.last_number()

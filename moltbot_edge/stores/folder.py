@@ -13,6 +13,7 @@ from typing import Final
 
 from moltbot_edge.api import StoreDamaged, StoreError, StoreFull, StoreLocked, StoreReadOnly
 from moltbot_edge.stores import salvage
+from moltbot_edge.stores.recent import Recent
 from moltbot_edge.stores.sqlite_errors import WORDS, translated
 from moltbot_edge.stores.table import Table
 
@@ -23,11 +24,12 @@ AGAIN_S: Final = 1.0  # a card that is gone need not be asked at every request
 class Folder:
     """*clock* is seconds since 1970. `trouble` is what went wrong last, None since all is well."""
 
-    def __init__(self, path: Path, clock: Callable[[], float], log: logging.Logger) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float], log: logging.Logger, recent: Recent) -> None:
         self.path = path
         self.trouble: StoreError | None = None
         self._clock = clock
         self._log = log
+        self._recent = recent
         self._lock: int | None = None
         self._table: Table | None = None
         self._tried = 0.0
@@ -42,7 +44,7 @@ class Folder:
         try:
             self._own()
             try:
-                self._table = Table(self.path)
+                self._table = Table(self.path, self._recent)
             except (sqlite3.Error, TypeError, ValueError, AttributeError) as error:
                 # diskcache makes attributes and arguments of what a file says: one that makes it stumble is damaged.
                 if not self._is_damage(error):
@@ -108,7 +110,7 @@ class Folder:
 
     def _renew(self, error: BaseException) -> None:
         aside = salvage.set_aside(self.path, self._clock())
-        self._table = Table(self.path)
+        self._table = Table(self.path, self._recent)
         turns = salvage.carried_over(aside, self._table)
         self._log.error(
             "the sessions in %s were damaged (%s): they are set aside as %s; %d turns could be read and are kept",

@@ -9,8 +9,8 @@ commit is over (a box may lose its power between two turns), no index but that o
 a read, and the log's index in memory, not in a file.
 
 diskcache 5.6.3 keeps the table, the keys and the settings. Ranges are read with SQL on its table, for which it has no
-call. It pickles whatever is no text, bytes or number, and so unpickles what somebody put into its file
-(CVE-2025-69872): `Bytes` refuses both ways.
+call, and a row is put with one statement: its own call looks first, which costs as much again. It pickles whatever is
+no text, bytes or number, and so unpickles what somebody put into its file (CVE-2025-69872): `Bytes` refuses both ways.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import diskcache
 import msgspec
 
 from moltbot_edge.core.record import Unreadable
+from moltbot_edge.stores.recent import Recent
 
 FILE: Final = "cache.db"
 PAGE_BYTES: Final = 512
@@ -65,6 +66,9 @@ class Row(msgspec.Struct, frozen=True):
     label: Label
     value: bytes = b""
 
+
+# As `Bytes` would have it stored: the key raw, the value raw and in the table.
+INSERT: Final = f"INSERT INTO Cache (key, raw, tag, mode, value) VALUES (?, 1, ?, {MODE_RAW}, ?)"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Label).decode
@@ -134,8 +138,10 @@ def prefix(owner: str, session: str) -> bytes:
 class Table:
     """Raises `sqlite3.Error`, or what diskcache makes of one: `sqlite_errors` knows."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, recent: Recent | None = None) -> None:
         """*folder* is there. What is no store raises `sqlite3.DatabaseError`."""
+        self.recent = Recent() if recent is None else recent
+        self.recent.clear()
         file = folder / FILE
         os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # the log gets the rights of the file
         con = connected(file)
@@ -163,18 +169,22 @@ class Table:
 
     def close(self) -> None:
         """Writes what the log holds to its place."""
+        self.recent.clear()
         self._cache.close()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """All that is written within is on the disk at its end, or nothing is."""
         try:
-            with self._cache.transact():
-                yield
+            self._sql("BEGIN IMMEDIATE")
+            yield
+            self._sql("COMMIT")
         except BaseException:
+            self.recent.clear()
             if self._cache.sql.in_transaction:  # SQLite takes back what it cannot write, but not always
                 self._sql("ROLLBACK")
             raise
+        self.recent.settle()
 
     def leaf(self, start: bytes) -> Row | None:
         """The last turn of a session, without what was said."""
@@ -205,26 +215,38 @@ class Table:
         except Unreadable as error:
             return error
 
-    def put(self, start: bytes, name: tuple[str, str], after: Row | None, turn_id: str, at: float, value: bytes) -> Row:
-        """One more turn, *after* its session's leaf. Within `writing`."""
-        # Also after a leaf that cannot be read.
-        (last,) = self._sql(
-            "SELECT max(key) FROM Cache WHERE key >= ? AND key <= ?", (start + FIRST, start + LAST)
-        ).fetchone()
+    def put(
+        self,
+        start: bytes,
+        name: tuple[str, str],
+        after: Row | None,
+        turn_id: str,
+        at: float,
+        value: bytes,
+        last: bytes | None = None,
+    ) -> Row:
+        """One more turn, *after* its session's leaf. Within `writing`. *last* is its last key, where that is known."""
+        if last is None:  # also after a leaf that cannot be read
+            (last,) = self._sql(
+                "SELECT max(key) FROM Cache WHERE key >= ? AND key <= ?", (start + FIRST, start + LAST)
+            ).fetchone()
         count = counted(last) + 1 if last else 1
         size_bytes = len(value) + (after.label.size_bytes if after is not None else 0)
         row = Row(
             0, start + count.to_bytes(COUNT_BYTES, "big"), Label(turn_id, at, size_bytes, None if after else name)
         )
         self.insert(row.key, row.label, value)
+        self.recent.expect(start, None)
         return row
 
     def insert(self, key: bytes, label: Label, value: bytes) -> None:
-        if not self._cache.add(key, value, tag=_encode(label)):
-            raise sqlite3.DatabaseError(f"there is a row {key.hex()} already")
+        """Raises `sqlite3.IntegrityError` where there is a row of that key."""
+        self._sql(INSERT, (key, _encode(label), value))
 
     def delete(self, start: bytes) -> None:
+        """Within `writing`."""
         self._sql("DELETE FROM Cache WHERE key >= ? AND key <= ?", (start + FIRST, start + LAST))
+        self.recent.expect(start, None)
 
     def first_after(self, number: int, limit: int) -> list[Row]:
         """The oldest rows whose number is larger than *number*."""

@@ -10,9 +10,10 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from diskcache import Timeout
 
@@ -29,82 +30,114 @@ IDLE_S: Final = 60.0
 FAILURES: Final = (sqlite3.Error, OSError, Timeout)
 
 
-class _Job(NamedTuple):
-    do: Callable[[Table], Any]
-    writes: bool
-    future: Future[Any]
+class _Job:
+    """*result* is what *do* gave or raised, once it has been done."""
+
+    __slots__ = ("do", "future", "result", "writes")
+
+    def __init__(self, do: Callable[[Table], Any], writes: bool, future: asyncio.Future[Any]) -> None:
+        self.do = do
+        self.writes = writes
+        self.future = future
+        self.result: Any = None
 
 
 class Worker:
-    """*tidy* is called when something was written, and once a minute when nothing is asked; True: there is more."""
+    """*tidy* is called when something was written, and once a minute when nothing is asked; True: there is more.
+
+    What is asked is handed to the thread as one group, and answered as one: to wake a thread, and to be woken by it,
+    costs as much as a turn's own row. While it is at work the next group gathers.
+    """
 
     def __init__(self, folder: Folder, tidy: Callable[[Table], bool], log: logging.Logger) -> None:
         self.folder = folder
         self._tidy = tidy
         self._log = log
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._pending = 0
+        self._groups: SimpleQueue[list[_Job] | None] = SimpleQueue()
+        self._waiting: list[_Job] = []
+        self._busy = False  # a group is with the thread, or about to be
+        self._stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._work, name="sessions", daemon=True)
 
     def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._thread.start()
 
     async def stop(self) -> None:
         """What was asked before is done."""
-        self._jobs.put(None)
+        self._stopping = True
+        if not self._busy:
+            self._groups.put(None)
         await asyncio.to_thread(self._thread.join)
 
     async def ask(self, do: Callable[[Table], T], *, writes: bool = False) -> T:
         """Raises `StoreError`, and what *do* raises. A cancelled write is done, or not begun."""
-        if self._pending >= PENDING:
-            raise Overloaded(f"{self._pending} reads and writes of sessions wait for the disk", retry_after_s=5.0)
-        job = _Job(do, writes, Future())
-        self._pending += 1
-        try:
-            self._jobs.put(job)
-            done: T = await asyncio.wrap_future(job.future)
-            return done
-        finally:
-            self._pending -= 1
+        if len(self._waiting) >= PENDING:
+            raise Overloaded(f"{len(self._waiting)} reads and writes of sessions wait for the disk", retry_after_s=5.0)
+        assert self._loop is not None
+        job = _Job(do, writes, self._loop.create_future())
+        self._waiting.append(job)
+        if not self._busy:
+            self._busy = True
+            self._loop.call_soon(self._hand_over)  # with what others ask in this turn of the loop
+        done: T = await job.future
+        return done
+
+    def _hand_over(self) -> None:
+        group = [job for job in self._waiting[:GROUP] if not job.future.cancelled()]
+        del self._waiting[:GROUP]
+        self._busy = bool(group or self._waiting)
+        if self._busy:
+            self._groups.put(group)
+        elif self._stopping:
+            self._groups.put(None)
+
+    def _answer(self, jobs: list[_Job], *, last: bool) -> None:
+        for job in jobs:
+            if job.future.cancelled():
+                continue
+            if isinstance(job.result, BaseException):
+                job.future.set_exception(job.result)
+            else:
+                job.future.set_result(job.result)
+        if last:
+            self._hand_over()
 
     # From here on in the thread.
 
     def _work(self) -> None:
         more = True
-        stopped = False
-        while not stopped:
-            jobs, stopped = self._next(0.0 if more else IDLE_S)
-            jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            for job in jobs:
-                if not job.writes:
-                    self._read(job)
-            if writes := [job for job in jobs if job.writes]:
+        while True:
+            try:
+                group = self._groups.get(timeout=0.0 if more else IDLE_S)
+            except Empty:
+                more = self._tidied()
+                continue
+            if group is None:
+                break
+            reads = [job for job in group if not job.writes]
+            writes = [job for job in group if job.writes]
+            for job in reads:
+                self._read(job)
+            if reads and writes:
+                self._tell(reads, last=False)
+            if writes:
                 self._write(writes)
-            if not stopped:
-                more = (bool(writes) or not jobs) and self._tidied()
+            self._tell(writes or reads, last=True)
+            more = bool(writes) and self._tidied()
         self.folder.close()
 
-    def _next(self, wait_s: float) -> tuple[list[_Job], bool]:
-        """What is asked now, and whether that was the last."""
-        jobs: list[_Job] = []
-        try:
-            job = self._jobs.get(timeout=wait_s) if wait_s else self._jobs.get_nowait()
-            while job is not None:
-                jobs.append(job)
-                if len(jobs) == GROUP:
-                    return jobs, False
-                job = self._jobs.get_nowait()
-        except Empty:
-            return jobs, False
-        return jobs, True
+    def _tell(self, jobs: list[_Job], *, last: bool) -> None:
+        assert self._loop is not None
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits
+            self._loop.call_soon_threadsafe(partial(self._answer, jobs, last=last))
 
     def _read(self, job: _Job) -> None:
         try:
-            result = self._mending(job.do)
+            job.result = self._mending(job.do)
         except Exception as error:  # whoever asked gets it
-            job.future.set_exception(error)
-        else:
-            job.future.set_result(result)
+            job.result = error
 
     def _write(self, jobs: list[_Job]) -> None:
         try:
@@ -114,13 +147,10 @@ class Worker:
                 for job in jobs:
                     self._write([job])
             else:
-                jobs[0].future.set_exception(error)
+                jobs[0].result = error
             return
         for job, result in zip(jobs, results, strict=True):
-            if isinstance(result, GatewayError):
-                job.future.set_exception(result)
-            else:
-                job.future.set_result(result)
+            job.result = result
 
     def _commit(self, table: Table, jobs: list[_Job]) -> list[Any]:
         results: list[Any] = []
