@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from moltbot_edge.core.catalog import Deployment
-from moltbot_edge.core.dialect import Dialect, EventReader, Operation, ReplyHead
+from moltbot_edge.core.chat import ChatRequest
+from moltbot_edge.core.dialect import Dialect, EventReader, Operation, Outgoing, ReplyHead
 from moltbot_edge.core.embedding import Embedded
 from moltbot_edge.core.errors import GatewayError, InvalidReply, InvalidRequest, UpstreamBroke, UpstreamRefused
 from moltbot_edge.core.events import Timings, Usage
@@ -105,17 +106,8 @@ class Translation:
             self.path, self.body = "", b""
             self.dropped: tuple[str, ...] = ()
             return
-        wanted = target(theirs.name, deployment.model, tools=deployment.tools, images=deployment.images)
-        if able is not None:
-            wanted = with_abilities(wanted, able)
-        try:
-            fit = cleaned(msgspec.structs.replace(chat, model=deployment.model), wanted)
-            outgoing = self._codec.write_request(fit.request)
-        except InvalidRequest as error:
-            error.retryable = True  # another one may have it
-            raise
-        self.path, self.body = outgoing.path, outgoing.body
-        self.dropped = tuple(dict.fromkeys((*fit.dropped, *outgoing.dropped)))
+        outgoing = as_sent(chat, deployment, theirs, able)
+        self.path, self.body, self.dropped = outgoing.path, outgoing.body, outgoing.dropped
 
     def explain(self, refused: GatewayError) -> None:
         """The upstream's error, in words that are nobody's dialect."""
@@ -289,6 +281,20 @@ class Translation:
     def feed(self, data: bytes) -> None: ...
 
     def end(self) -> None: ...
+
+
+def as_sent(chat: ChatRequest, deployment: Deployment, theirs: Dialect, able: Abilities | None) -> Outgoing:
+    """*chat*, as *deployment* takes it, and all that was dropped for that. Raises `InvalidRequest`."""
+    wanted = target(theirs.name, deployment.model, tools=deployment.tools, images=deployment.images)
+    if able is not None:
+        wanted = with_abilities(wanted, able)
+    try:
+        fit = cleaned(msgspec.structs.replace(chat, model=deployment.model), wanted)
+        outgoing = theirs.codec().write_request(fit.request)
+    except InvalidRequest as error:
+        error.retryable = True  # another one may have it
+        raise
+    return Outgoing(outgoing.path, outgoing.body, tuple(dict.fromkeys((*fit.dropped, *outgoing.dropped))))
 
 
 class EmbedTranslation:
