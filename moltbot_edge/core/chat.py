@@ -150,6 +150,7 @@ class Thinking(msgspec.Struct, frozen=True):
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is None was not said, and the upstream's own default holds.
 
+    *held_tools*: the tools were declared before, in the session; a model that takes none is asked without them.
     *keep_alive* is seconds that the model shall stay loaded, negative for ever. *usage_in_stream* is OpenAI's wish.
     *extras* holds the fields that no other dialect knows: name -> JSON text; of a field further in, its whole path.
     *origin* is the dialect that they are of. *vital* are the paths of those without which the answer would be another:
@@ -164,6 +165,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
     usage_in_stream: bool = False
     tools: tuple[Tool, ...] = ()
+    held_tools: bool = False
     tool_choice: ToolChoice | None = None
     parallel_tools: bool | None = None
     format: Format | None = None

@@ -30,8 +30,11 @@ class Cleaned(msgspec.Struct, frozen=True):
 
 def cleaned(request: ChatRequest, target: Target) -> Cleaned:
     """Raises `InvalidRequest` for what *target* has not and the answer would be another without."""
-    refuse(request, target)
     dropped: dict[str, None] = {}
+    if target.tools is False and request.held_tools:
+        dropped["tools"] = None
+        request = replace(request, tools=(), held_tools=False, tool_choice=None, parallel_tools=None)
+    refuse(request, target)
     messages: Sequence[Message] = list(_known(request.messages, target, dropped))
     messages = list(calls.paired(list(turns.in_one(messages)), target))
     if target.tools is False:

@@ -68,7 +68,9 @@ def joined(turns: Sequence[Turn], request: ChatRequest, *, parent: str | None = 
     system = said or (held_system if inherits else ())
     tools = request.tools or (held_tools if inherits else ())
     opening = None if request.opening is None else len(system)
-    whole = replace(request, messages=(*system, *session.messages(before), *rest), opening=opening, tools=tools)
+    messages = (*system, *session.messages(before), *rest)
+    held = not request.tools and bool(tools)
+    whole = replace(request, messages=messages, opening=opening, tools=tools, held_tools=held)
     return Joined(
         whole,
         rest,

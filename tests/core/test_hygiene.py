@@ -214,6 +214,13 @@ def test_tools_for_a_model_that_takes_none_are_refused_and_those_of_the_past_are
     ]
 
 
+def test_tools_that_were_declared_before_are_left_out_and_named() -> None:
+    asked = ChatRequest(model="m", messages=(user("Hi."),), tools=(Tool(name="look"),), held_tools=True)
+    assert cleaned(asked, OPENAI_CHAT).request.tools == asked.tools
+    found = cleaned(asked, NO_TOOLS)
+    assert (found.request.tools, found.dropped) == ((), ("tools",))
+
+
 def test_calls_that_are_told_have_their_results_behind_them_too() -> None:
     messages = [user("Look."), assistant(call("a1"), call("a2")), user("Wait!"), tool(result("a2")), assistant("Hm.")]
     assert clean(messages, NO_TOOLS) == [

@@ -52,6 +52,15 @@ FIRST, SECOND = HISTORY
 SAID = list(session.messages(HISTORY))
 
 
+def test_tools_hold_until_others_are_declared() -> None:
+    look, find = Tool(name="look"), Tool(name="find")
+    turns = kept([], joined([], asks(says(U, "Look."), tools=(look,))), says(A, "Seen."))
+    held = joined(turns, asks(says(U, "Again."))).request
+    assert (held.tools, held.held_tools) == ((look,), True)
+    again = joined(turns, asks(says(U, "Again."), tools=(find,))).request
+    assert (again.tools, again.held_tools) == ((find,), False)
+
+
 def test_a_new_message_goes_after_the_last_turn() -> None:
     found = joined(HISTORY, asks(says(U, "With mathematics.")))
     assert found.parent == SECOND.id
