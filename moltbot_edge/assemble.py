@@ -45,7 +45,7 @@ from moltbot_edge.local.store import found_models
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.network.certificates import Certificates
 from moltbot_edge.network.names import Names
-from moltbot_edge.server.app import ADMIN, FEEDBACK, App
+from moltbot_edge.server.app import ADMIN, COMPACT, FEEDBACK, SESSIONS, App
 from moltbot_edge.server.auth import Auth, KeyHolder
 from moltbot_edge.server.callers import Callers
 from moltbot_edge.server.chat import ChatEndpoint
@@ -206,7 +206,7 @@ def assemble(
     )
     rounds = _rounds(config.router, planner, attempts, metrics)
     sessions = Sessions(
-        lambda: _store(config.sessions, registry),
+        lambda: session_store(config.sessions, registry),
         SessionLimits(
             config.sessions.wait_s if config.sessions.busy == "wait" else 0.0, config.sessions.session_mb * MIB
         ),
@@ -272,6 +272,7 @@ def assemble(
             limits.body_bytes,
             openai,
             functools.partial(_own_models, auth, directory, engines, config, stores, environment, openai),
+            functools.partial(_sessions, auth, sessions, budget, limits, openai),
         ),
         functools.partial(_as_ollama, directory, auth, dialects, engines.states, config.engines.context_tokens),
         openai,
@@ -282,8 +283,8 @@ def assemble(
     return Gateway(config, catalog, stores, listener, on_started)
 
 
-def _store(settings: SessionSettings, registry: Registry) -> AbstractAsyncContextManager[Store]:
-    """At the first request that asks for a session. Raises `StoreError`."""
+def session_store(settings: SessionSettings, registry: Registry) -> AbstractAsyncContextManager[Store]:
+    """Not opened yet. Raises `kernel.registry.PluginError`."""
     from moltbot_edge.core.store import StoreOptions
 
     options = StoreOptions(
@@ -334,6 +335,7 @@ def _management(
     body_bytes: int,
     dialect: Dialect,
     own_models: Callable[[], Asgi],
+    sessions: Callable[[], Asgi],
 ) -> Asgi:
     from starlette.routing import Route  # it comes with these, at the first request to one of them
 
@@ -341,7 +343,7 @@ def _management(
     from moltbot_edge.server.feedback import FeedbackEndpoint
     from moltbot_edge.server.management import Later, management
 
-    own = Later(own_models)
+    own, kept = Later(own_models), Later(sessions)
     of_router = RouterEndpoint(auth, router, explain, body_bytes)
     routes = [
         Route(FEEDBACK, FeedbackEndpoint(auth, experience).post, methods=["POST"]),
@@ -349,6 +351,26 @@ def _management(
         Route(f"{ADMIN}router/explain", of_router.explain, methods=["POST"]),
         Route(f"{ADMIN}models", own),
         Route(f"{ADMIN}models/{{rest:path}}", own),
+        Route(SESSIONS, kept),
+        Route(f"{SESSIONS}/{{rest:path}}", kept),
+        Route(COMPACT, kept),
+    ]
+    return management(routes, dialect)
+
+
+def _sessions(auth: Auth, sessions: Sessions, budget: BodyBudget, limits: Limits, dialect: Dialect) -> Asgi:
+    from starlette.routing import Route
+
+    from moltbot_edge.gateway.archive import Archive
+    from moltbot_edge.server.management import management
+    from moltbot_edge.server.sessions import METHODS, SessionsEndpoints
+
+    archive = Archive(sessions.store, sessions.new_name)
+    kept = SessionsEndpoints(auth, archive, budget, limits.body_bytes, limits.client_stall_s)
+    routes = [
+        Route(SESSIONS, kept.all),
+        Route(f"{SESSIONS}/{{rest:path}}", kept.below, methods=METHODS),
+        Route(COMPACT, kept.compact, methods=["POST"]),
     ]
     return management(routes, dialect)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import parts
 import pytest
 from hypothesis import HealthCheck, settings
+from kept_sessions import RedisServer
 
 # Hypothesis's own deadline would be a time asserted: on a busy board it says nothing of the code.
 settings.register_profile("moltbot", deadline=None)
@@ -58,3 +60,16 @@ def chat_model() -> Path:
 def other_model() -> Path:
     """Gemma 3 270M: of another family and size, with another vocabulary. It completes; a template makes it chat."""
     return parts.base_model()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """Its own, and empty."""
+    program = shutil.which("redis-server")
+    assert program, "no redis-server: apt install redis-server, as .ci/run does"
+    server = RedisServer(program, tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

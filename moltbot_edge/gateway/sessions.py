@@ -79,6 +79,10 @@ class Sessions:
 
         return made_id(self._clock(), self._noise(CHANCE_BYTES), after)
 
+    def new_name(self) -> str:
+        """For a session that nobody named."""
+        return f"s-{self.new_id()}"
+
     def wants(self, request: Request) -> bool:
         """Whether *request* asks for a conversation to be kept, where one can be."""
         head = request.head

@@ -13,15 +13,18 @@ from moltbot_edge.server.reading import Send, Tell, tell
 from moltbot_edge.server.status import StatusEndpoints
 
 FEEDBACK = "/v1/feedback"
-MANAGED = frozenset({FEEDBACK})
+SESSIONS = "/v1/sessions"
+MANAGED = frozenset({FEEDBACK, SESSIONS})
 MESSAGES = "/v1/messages"  # Anthropic's
-ADMIN = "/admin/"  # what begins so is managed too
+ADMIN = "/admin/"
+COMPACT = f"{ADMIN}sessions/compact"
+MANAGED_BELOW = (ADMIN, f"{SESSIONS}/")  # what begins so is managed too
 OLLAMA = "/api/"  # and what begins so, and is no chat, is Ollama's
 
 
 class App:
-    """*management* makes the application for `MANAGED` and below `ADMIN`, *ollama* the one below `OLLAMA`, each at the
-    first such request.
+    """*management* makes the application for `MANAGED` and `MANAGED_BELOW`, *ollama* the one below `OLLAMA`, each at
+    the first such request.
 
     *dialect* writes the errors of what is no model endpoint.
     """
@@ -54,7 +57,7 @@ class App:
         path = scope["path"]
         if path in self._chat_paths:
             return self._chat(scope)
-        if path in MANAGED or path.startswith(ADMIN):
+        if path in MANAGED or path.startswith(MANAGED_BELOW):
             if self._managed is None:
                 self._managed = self._management()
             return self._managed(scope, receive, send)

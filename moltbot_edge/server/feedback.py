@@ -10,9 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from moltbot_edge.core.decoding import UNREADABLE
-from moltbot_edge.core.errors import BodyTooLarge, InvalidRequest, UnknownExchange
+from moltbot_edge.core.errors import InvalidRequest, UnknownExchange
 from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.server.auth import Auth
+from moltbot_edge.server.management import body_of
 
 BODY_BYTES = 4 * 1024
 
@@ -33,7 +34,7 @@ class FeedbackEndpoint:
     async def post(self, request: Request) -> Response:
         """Raises `UnknownExchange` for an id that is not one of this key's own."""
         holder = self._auth.holder(request.headers.raw)
-        feedback = _read(await _body(request))
+        feedback = _read(await body_of(request, BODY_BYTES, "feedback is an id and a verdict"))
         if not self._experience.feedback(holder.name, feedback.id, feedback.good):
             raise UnknownExchange(
                 "no exchange of yours has this id: the last ones are remembered whose policy learns, and a restart"
@@ -41,15 +42,6 @@ class FeedbackEndpoint:
                 param="id",
             )
         return Response(msgspec.json.encode(feedback), media_type="application/json")
-
-
-async def _body(request: Request) -> bytes:
-    whole = bytearray()
-    async for piece in request.stream():
-        whole += piece
-        if len(whole) > BODY_BYTES:
-            raise BodyTooLarge(f"feedback is an id and a verdict; this is larger than {BODY_BYTES} bytes")
-    return bytes(whole)
 
 
 def _read(body: bytes) -> _Feedback:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from moltbot_edge.core.dialect import Dialect
-from moltbot_edge.core.errors import GatewayError, InvalidRequest, MethodNotAllowed, UnknownPath
+from moltbot_edge.core.errors import BodyTooLarge, GatewayError, InvalidRequest, MethodNotAllowed, UnknownPath
 from moltbot_edge.server.connection import Asgi
 
 
@@ -43,11 +44,30 @@ class Later:
         await self._made(scope, receive, send)
 
 
+def check_page(request: Request) -> None:
+    """A page of another address may make a browser on this machine ask, which needs no key here: not for a change."""
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise InvalidRequest(f"a page of {origin} asks: only this gateway's own may")
+
+
+async def body_of(request: Request, limit_bytes: int, what: str) -> bytes:
+    """Raises `BodyTooLarge`, which says *what* it should be."""
+    whole = bytearray()
+    async for piece in request.stream():
+        whole += piece
+        if len(whole) > limit_bytes:
+            raise BodyTooLarge(f"the body is larger than {limit_bytes} bytes: {what}")
+    return bytes(whole)
+
+
 def _said_in(dialect: Dialect) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handler(request: Request, error: Exception) -> Response:
         said = _translated(request, error)
-        allow = error.headers if isinstance(error, HTTPException) else None
-        return Response(dialect.error(said), said.status, allow, media_type="application/json")
+        headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}  # Allow
+        if said.retry_after_s is not None:
+            headers["Retry-After"] = str(max(1, round(said.retry_after_s)))
+        return Response(dialect.error(said), said.status, headers, media_type="application/json")
 
     return handler
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from moltbot_edge.core.decoding import UNREADABLE
-from moltbot_edge.core.errors import BodyTooLarge, GatewayError, InvalidRequest
+from moltbot_edge.core.errors import GatewayError, InvalidRequest
 from moltbot_edge.gateway.own_models import OwnModels
 from moltbot_edge.local.pull import Asked, Event, Failed
 from moltbot_edge.server.auth import Auth
+from moltbot_edge.server.management import body_of, check_page
 
 BODY_BYTES = 16 * 1024
 
@@ -52,17 +52,14 @@ class OwnModelsEndpoints:
     async def pull(self, request: Request) -> Response:
         self._check(request)
         try:
-            asked = _decode(await _body(request))
+            asked = _decode(await body_of(request, BODY_BYTES, "it names a model"))
         except UNREADABLE as error:
             raise InvalidRequest(f'expected {{"source": "OWNER/NAME:QUANT"}} or a URL: {error}') from error
         return StreamingResponse(_lines(self._models.pull(asked)), media_type="application/x-ndjson")
 
     def _check(self, request: Request) -> None:
-        """A page of another address may make a browser on this machine ask, which needs no key here: not for this."""
         self._auth.holder(request.headers.raw).check_admin()
-        origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-            raise InvalidRequest(f"a page of {origin} asks: only this gateway's own may")
+        check_page(request)
 
 
 async def _lines(events: AsyncGenerator[Event]) -> AsyncGenerator[bytes]:
@@ -72,15 +69,6 @@ async def _lines(events: AsyncGenerator[Event]) -> AsyncGenerator[bytes]:
                 yield msgspec.json.encode(event) + b"\n"
         except GatewayError as error:
             yield msgspec.json.encode(Failed(error.message)) + b"\n"
-
-
-async def _body(request: Request) -> bytes:
-    whole = bytearray()
-    async for piece in request.stream():
-        whole += piece
-        if len(whole) > BODY_BYTES:
-            raise BodyTooLarge(f"the body is larger than {BODY_BYTES} bytes: it names a model")
-    return bytes(whole)
 
 
 def _json(said: Any) -> Response:
