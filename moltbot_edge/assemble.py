@@ -65,6 +65,7 @@ GRACE_S = 25  # for replies under way when told to stop; systemd gives 90 s, Doc
 
 if TYPE_CHECKING:
     from moltbot_edge.core.store import Opens, Store
+    from moltbot_edge.gateway.foresight import Foresights
     from moltbot_edge.gateway.rendering import Rendering
     from moltbot_edge.local.supervisor import Supervisor
     from moltbot_edge.upstream.kinds import Found
@@ -151,6 +152,7 @@ def assemble(
     def begin() -> Supervisor:
         """The first model of this board came while the gateway ran."""
         supervisor, attempts.rendering, end_of_engines = _own_engines(config, catalog, metrics, environment)
+        planner.foresights = _foresights(supervisor, attempts)
         ends.append(end_of_engines)
         return supervisor
 
@@ -189,7 +191,6 @@ def assemble(
         now=time.monotonic,
         chance=random.random,
         guarded=_guarded(catalog),
-        foresee=None if isinstance(engines, NoEngines) else engines.foresees,
     )
     attempts = Attempts(
         dialects,
@@ -204,6 +205,8 @@ def assemble(
         new_id=lambda: secrets.token_hex(12),
         rendering=rendering,
     )
+    if not isinstance(engines, NoEngines):
+        planner.foresights = _foresights(engines, attempts)
     rounds = _rounds(config.router, planner, attempts, metrics)
     sessions = Sessions(
         lambda: session_store(config.sessions, registry),
@@ -475,6 +478,12 @@ def _engines(
     if not engines_of(catalog):
         return NoEngines(begin), None, lambda: None
     return _own_engines(config, catalog, metrics, environment)
+
+
+def _foresights(supervisor: Supervisor, attempts: Attempts) -> Foresights:
+    from moltbot_edge.gateway.foresight import Foresights
+
+    return Foresights(supervisor.foresees, attempts.trail)
 
 
 def _own_engines(

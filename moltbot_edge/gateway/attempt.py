@@ -36,6 +36,9 @@ from moltbot_edge.upstream.wire import Address, Reply
 if TYPE_CHECKING:  # it is there only on a board that runs models
     from moltbot_edge.gateway.rendering import Rendering
 
+if TYPE_CHECKING:  # imported at the first request that asks for a session
+    from moltbot_edge.gateway.conversation import Conversation
+
 if TYPE_CHECKING:  # imported when the first caller speaks another dialect than its upstream
     from moltbot_edge.gateway.translate import EmbedTranslation, Translation
 
@@ -68,6 +71,16 @@ class Attempts:
         self._now = now
         self._headers: dict[tuple[str, str], Headers] = {}
         self._right: set[tuple[str, str, bool]] = set()  # of a deployment, what lacks nothing
+
+    def trail(self, conversation: Conversation, deployment: Deployment) -> Sequence[int]:
+        """Of what an engine of this board would be sent for a kept conversation; empty where it cannot be sent."""
+        if self.rendering is None:
+            return ()
+        try:
+            body = self._translations.as_sent(conversation.chat_for(deployment), deployment)
+        except InvalidRequest:
+            return ()
+        return self.rendering.of(deployment.upstream.name, deployment.shared_name, body)[1]
 
     async def ask(
         self,

@@ -12,7 +12,6 @@ import msgspec
 from moltbot_edge.core import prefixes, routing
 from moltbot_edge.core.catalog import Deployment, Route
 from moltbot_edge.core.errors import Overloaded
-from moltbot_edge.core.lease import Foresight
 from moltbot_edge.core.routing import Candidate, Choice, Policy, RouteQuery
 from moltbot_edge.core.staying import settled
 from moltbot_edge.gateway.caller import Request
@@ -22,6 +21,9 @@ from moltbot_edge.metrics.catalogue import Metrics
 
 if TYPE_CHECKING:  # imported at the first request that asks for a session
     from moltbot_edge.gateway.conversation import Conversation
+
+if TYPE_CHECKING:  # it is there only on a board that runs models
+    from moltbot_edge.gateway.foresight import Foresights
 
 EVEN_CHANCE = 0.5  # where nothing may be drawn
 LEFT_OUT_S = 5.0  # until a policy may see it otherwise
@@ -52,7 +54,7 @@ class Choosing(msgspec.Struct, frozen=True):
 
 class Planner:
     """*policies* are by alias. *guarded* are the aliases that stay at home, with their number of private deployments
-    (`gateway.home`). *foresee* tells what a request would find at an engine of this board. *now* is
+    (`gateway.home`). *foresights* tell what a request would find at engines of this board. *now* is
     `time.monotonic`, *chance* gives a number in [0, 1)."""
 
     def __init__(
@@ -64,9 +66,9 @@ class Planner:
         now: Callable[[], float],
         chance: Callable[[], float],
         guarded: Mapping[str, int] = MappingProxyType({}),
-        foresee: Callable[[str, Sequence[int]], Foresight] | None = None,
+        foresights: Foresights | None = None,
     ) -> None:
-        self._foresee = foresee
+        self.foresights = foresights  # may come later, with the first engine
         self._guarded = guarded
         self._policies = policies
         self._standings = standings
@@ -90,7 +92,7 @@ class Planner:
         conversation = request.conversation
         held = None if conversation is None else conversation.held_tokens
         candidates = self._standings.candidates(deployments, len(request.body), marks, held)
-        return candidates if self._foresee is None else _foreseen(candidates, request, self._foresee)
+        return candidates if self.foresights is None else self.foresights.of(candidates, request)
 
     def plan(self, route: Route, request: Request, marks: Sequence[int]) -> Plan:
         private = self._guarded.get(route.alias, 0) if self._guarded else 0
@@ -187,24 +189,3 @@ def _printable(text: str) -> bytes:
     if text.isascii() and text.isprintable():
         return text.encode()
     return "".join(one if one.isprintable() else " " for one in text).encode("ascii", "replace")
-
-
-def _foreseen(
-    candidates: Sequence[Candidate], request: Request, foresee: Callable[[str, Sequence[int]], Foresight]
-) -> list[Candidate]:
-    """With what engines of this board have to load first, and what of the prompt they hold then."""
-    from moltbot_edge.core.stable import trail  # it is there only on a board that runs models
-
-    found, wanted = list(candidates), None
-    for place, candidate in enumerate(candidates):
-        upstream = candidate.deployment.upstream
-        if upstream.model_file is None:
-            continue
-        if wanted is None:
-            wanted = trail(request.body)
-        foresight = foresee(upstream.name, wanted)
-        cached = candidate.cached_tokens
-        if foresight.cached_tokens is not None or foresight.ready_s:  # else it may still hold what it was seen to
-            cached = float(foresight.cached_tokens or 0)
-        found[place] = msgspec.structs.replace(candidate, ready_s=foresight.ready_s, cached_tokens=cached)
-    return found

@@ -16,6 +16,8 @@ from moltbot_edge.upstream.chat import Upstreams
 from moltbot_edge.upstream.wire import Address
 
 if TYPE_CHECKING:
+    from moltbot_edge.core.chat import ChatRequest
+    from moltbot_edge.core.target import Abilities
     from moltbot_edge.gateway.abilities import KnownAbilities
     from moltbot_edge.gateway.count import Counts
     from moltbot_edge.gateway.translate import EmbedTranslation, Translation
@@ -57,10 +59,15 @@ class Translations:
         request = asked.request
         head = self.head(request, self._estimate(request, deployment), began)
         theirs = self._dialects.named(deployment.upstream.dialect)
-        able = None
-        if self._abilities is not None or deployment.upstream.props:
-            able = self._known_abilities().of(deployment)
+        able = self._able(deployment)
         return translation(request, deployment, theirs, head, self._limits, able, learns=asked.lesson is not None)
+
+    def as_sent(self, chat: ChatRequest, deployment: Deployment) -> bytes:
+        """The body that *deployment* would be sent. Raises `InvalidRequest`."""
+        from moltbot_edge.gateway.translate import as_sent
+
+        theirs = self._dialects.named(deployment.upstream.dialect)
+        return as_sent(chat, deployment, theirs, self._able(deployment)).body
 
     async def learn(self, deployment: Deployment, at: Address) -> bool:
         """Ask an engine of this board what its template takes. False: that was known before."""
@@ -78,6 +85,11 @@ class Translations:
 
     def _estimate(self, request: Request, deployment: Deployment) -> int:
         return round(self._standings.prompt_tokens(deployment.model, len(request.body)))
+
+    def _able(self, deployment: Deployment) -> Abilities | None:
+        if self._abilities is None and not deployment.upstream.props:
+            return None
+        return self._known_abilities().of(deployment)
 
     def _known_abilities(self) -> KnownAbilities:
         from moltbot_edge.gateway.abilities import KnownAbilities

@@ -14,7 +14,9 @@ from moltbot_edge.core.routing import Candidate, RouteQuery
 from moltbot_edge.core.stable import trail
 from moltbot_edge.dialects.openai_chat import OpenAIChat
 from moltbot_edge.gateway.caller import Request
+from moltbot_edge.gateway.conversation import Conversation
 from moltbot_edge.gateway.experience import Experience
+from moltbot_edge.gateway.foresight import Foresights
 from moltbot_edge.gateway.plan import Planner
 from moltbot_edge.gateway.standings import Standings
 from moltbot_edge.metrics.catalogue import Metrics
@@ -23,6 +25,7 @@ from moltbot_edge.policies.fastest import Fastest
 BOX = Deployment("box", Upstream("box", "http", "box", 80, "/v1"), "chat")
 HERE = Deployment("here", Upstream("here", "http", "127.0.0.1", 0, "/v1", model_file="small.gguf"), "chat")
 BODY = json.dumps({"model": "chat", "messages": [{"role": "user", "content": "word " * 400}]}).encode()
+ENGINES_TRAIL = (1, 2, 3)
 NOW = 1000.0
 
 
@@ -45,7 +48,13 @@ class Routed:
             self.standings.ended(deployment, sent, outcome, NOW - 1)
         experience = Experience(1, b"", lambda: 0.0, lambda: "", Metrics().lessons)
         self.planner = Planner(
-            {"chat": self.policy}, self.standings, experience, Metrics(), lambda: NOW, lambda: 0.0, foresee=self.foresee
+            {"chat": self.policy},
+            self.standings,
+            experience,
+            Metrics(),
+            lambda: NOW,
+            lambda: 0.0,
+            foresights=Foresights(self.foresee, self.rendered),
         )
 
     def policy(self, candidates: Sequence[Candidate], query: RouteQuery) -> Sequence[Candidate]:
@@ -55,6 +64,9 @@ class Routed:
     def foresee(self, name: str, wanted: Sequence[int]) -> Foresight:
         self.asked.append((name, tuple(wanted)))
         return self.foresight
+
+    def rendered(self, conversation: Conversation, deployment: Deployment) -> Sequence[int]:
+        return ENGINES_TRAIL
 
     def first(self, request: Request) -> str:
         route = Route("chat", (BOX, HERE), "fastest", 1)

@@ -24,7 +24,7 @@ def chosen(policy: str, fleet: list[Candidate], query: RouteQuery, **options: ob
 
 
 def held_by(name: str, **of: object) -> RouteQuery:
-    return replace(QUERY, stays=name, **of)  # type: ignore[arg-type]
+    return replace(QUERY, stays=name, **of)
 
 
 FLEET = [candidate("a", 10.0), candidate("b", 10.0, cached_tokens=900.0), candidate("c", 10.0)]
