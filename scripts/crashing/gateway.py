@@ -1,0 +1,110 @@
+"""The gateway's process: started, asked, killed; and of what it was handed, what a disk had when its power went."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = (sys.executable, "-m", "moltbot_edge", "serve")
+STARTS_S = 60.0
+ENDS_S = 60.0
+SESSIONS = "sessions"  # in its folder
+POWER = Path(__file__).with_name("power.c")
+
+
+class Gateway:
+    """*folder* gets its log; *up* while it serves. *killed* is true from a kill until the next start."""
+
+    def __init__(
+        self, folder: Path, upstream: str, sessions: Mapping[str, Any], *, command: Sequence[str], power: bool
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = int(free.getsockname()[1])
+        self.up = asyncio.Event()
+        self.killed = True
+        self.kills = 0
+        self.log = folder / "gateway.log"
+        self._command = command
+        self._kept, self._durable = folder / SESSIONS, folder / "durable"
+        self._config = folder / "gateway.yaml"
+        settings = {
+            "server": {"port": self.port},
+            "model_store": str(folder),
+            "model_registry": [{"name": "chat", "endpoint": upstream, "type": "openai-chat"}],
+            "sessions": dict(sessions),
+            "limits": {"ping_after_s": ENDS_S},  # a reply that began with one had no turn yet to put in its head
+        }
+        self._config.write_text(yaml.safe_dump(settings))
+        self._environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        self._power = power
+        if power:
+            library = folder / "power.so"
+            subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, POWER, "-ldl"], check=True)
+            told = {"LD_PRELOAD": library, "POWER_FROM": self._kept, "POWER_TO": self._durable}
+            self._environment |= {name: str(value) for name, value in told.items()}
+            for one in (self._kept, self._durable):
+                one.mkdir(exist_ok=True)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._command, "--config", str(self._config)], env=self._environment, stdout=log, stderr=log
+            )
+        self.killed = False
+
+    async def serves(self) -> None:
+        """Once it does."""
+        assert self._process is not None
+        async with asyncio.timeout(STARTS_S):
+            while not await self._healthy():
+                if self._process.poll() is not None:
+                    raise RuntimeError(f"the gateway did not start: {self.log.read_text(errors='replace')[-2000:]}")
+                await asyncio.sleep(0.01)
+        self.up.set()
+
+    async def _healthy(self) -> bool:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            return False
+        try:
+            writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            return b" 200 " in await reader.readline()
+        except OSError:
+            return False
+        finally:
+            writer.close()
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self.killed = True
+        self.kills += 1
+        self.up.clear()
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        if self._power:
+            shutil.rmtree(self._kept)
+            shutil.copytree(self._durable, self._kept)
+
+    def stop(self) -> int:
+        """Its exit status."""
+        assert self._process is not None
+        self.up.clear()
+        self._process.terminate()
+        try:
+            return self._process.wait(ENDS_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
