@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from moltbot_edge.config.catalog import catalog_of, engines_of
+from moltbot_edge.config.places import sessions_where
 from moltbot_edge.config.schema import MIB, Config, Limits, Router
 from moltbot_edge.config.schema import Sessions as SessionSettings
 from moltbot_edge.core.budget import Terms
@@ -210,11 +211,12 @@ def assemble(
     rounds = _rounds(config.router, planner, attempts, metrics)
     sessions = Sessions(
         lambda: session_store(config.sessions, registry),
-        SessionLimits(
-            config.sessions.wait_s if config.sessions.busy == "wait" else 0.0, config.sessions.session_mb * MIB
-        ),
-        time.time,
-        secrets.token_bytes,
+        sessions_where(config.sessions),
+        _session_limits(config.sessions),
+        metrics,
+        clock=time.time,
+        now=time.monotonic,
+        noise=secrets.token_bytes,
     )
     exchange = Exchange(
         directory,
@@ -262,6 +264,7 @@ def assemble(
             metrics,
             budget,
             upstreams,
+            sessions,
             engines.states,
             engines.read,
             lambda: len(callers.connections),
@@ -301,6 +304,14 @@ def session_store(settings: SessionSettings, registry: Registry) -> AbstractAsyn
     )
     opens: Opens = registry.build("store", settings.store)
     return opens(options)
+
+
+def _session_limits(said: SessionSettings) -> SessionLimits:
+    return SessionLimits(
+        said.wait_s if said.busy == "wait" else 0.0,
+        said.session_mb * MIB,
+        0 if said.store == "redis" else said.size_mb * MIB,
+    )
 
 
 def _guarded(catalog: Catalog) -> Mapping[str, int]:

@@ -1,4 +1,4 @@
-"""Where sessions lie when nobody says where. Source: systemd.exec(5) and the XDG Base Directory Specification.
+"""Where sessions lie, also when nobody says where. Source: systemd.exec(5) and the XDG Base Directory Specification.
 
 Nothing is made here: a folder comes with the first session.
 """
@@ -9,6 +9,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+
+from moltbot_edge.config.schema import Sessions
 
 SYSTEM: Final = Path("/var/lib/moltbot/sessions")  # the default of `sessions.path`
 
@@ -39,3 +41,15 @@ def _ours(folder: Path) -> bool:
             return False
         return state.st_uid == os.geteuid() or os.access(place, os.W_OK)
     return False
+
+
+def sessions_where(said: Sessions) -> str:
+    """For people, without a password."""
+    match said.store:
+        case "disk":
+            return f"in {said.path}"
+        case "memory":
+            return "in memory, until this ends"
+        case "redis":
+            return f"at the Redis server {said.url.rpartition('@')[2].partition('?')[0].rpartition('//')[2]}"
+    return f"by the plug-in {said.store!r}"

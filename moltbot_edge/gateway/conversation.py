@@ -15,7 +15,14 @@ import msgspec
 from moltbot_edge.core import session
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.chat import ChatRequest, Message, Role
-from moltbot_edge.core.errors import GatewayError, InvalidRequest, SessionConflict, UnknownSession
+from moltbot_edge.core.errors import (
+    GatewayError,
+    InvalidRequest,
+    SessionConflict,
+    SessionTooLarge,
+    StoreError,
+    UnknownSession,
+)
 from moltbot_edge.core.fold import Fold
 from moltbot_edge.core.head import Head, check_text
 from moltbot_edge.core.joining import Joined, joined
@@ -24,6 +31,7 @@ from moltbot_edge.core.session import Kept, Turn
 from moltbot_edge.core.staying import held_tokens
 from moltbot_edge.core.store import Store
 from moltbot_edge.gateway.caller import Request
+from moltbot_edge.metrics.catalogue import Metrics
 
 if TYPE_CHECKING:
     from moltbot_edge.gateway.relay import Headers
@@ -46,7 +54,15 @@ class Conversation:
     """
 
     def __init__(
-        self, store: Store, request: Request, name: str, kept: Kept | None, whole: Joined, turn_id: str, at: float
+        self,
+        store: Store,
+        request: Request,
+        name: str,
+        kept: Kept | None,
+        whole: Joined,
+        turn_id: str,
+        at: float,
+        metrics: Metrics,
     ) -> None:
         self.owner = request.key
         self.session = name
@@ -56,6 +72,7 @@ class Conversation:
         self.last = self.before[-1] if self.before else None
         self.headers: Headers = [(SESSION, name.encode()), (TURN, turn_id.encode())]
         self._store = store
+        self._turns = metrics.session_turns
         self._leaf = None if kept is None else kept.leaf
         self._turn = Turn(
             id=turn_id,
@@ -97,6 +114,7 @@ class Conversation:
     async def keep(self, fold: Fold, deployment: Deployment, dropped: Sequence[str]) -> None:
         """Durable when it returns, if it can be. Raises nothing of a store's."""
         if not fold.whole:
+            self._turns.cell(SessionTooLarge.code).add()
             log.error("a turn of the session %r is not kept: its reply is longer than a session may be", self.session)
             return
         turn = msgspec.structs.replace(
@@ -115,7 +133,12 @@ class Conversation:
                 leaf = None if kept is None else kept.leaf
                 await self._store.append(self.owner, self.session, turn, leaf)
         except GatewayError as error:
-            log.error("a turn of the session %r is not kept: %s", self.session, error.message)
+            self._turns.cell(error.code or error.kind).add()
+            # What is wrong with a store is said once, by who watches it.
+            level = logging.DEBUG if isinstance(error, StoreError) else logging.ERROR
+            log.log(level, "a turn of the session %r is not kept: %s", self.session, error.message)
+            return
+        self._turns.cell("kept").add()
 
 
 def read(request: Request) -> ChatRequest:

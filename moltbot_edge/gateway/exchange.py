@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from moltbot_edge.core import prefixes
 from moltbot_edge.core.catalog import Route
-from moltbot_edge.core.errors import GatewayError, Overloaded
+from moltbot_edge.core.errors import (
+    GatewayError,
+    Overloaded,
+    SessionBusy,
+    SessionTooLarge,
+    StoreError,
+    UnknownSession,
+)
 from moltbot_edge.core.fallback import instead, says_too_long, too_narrow
 from moltbot_edge.gateway.asked import Asked, ExchangeLimits
 from moltbot_edge.gateway.caller import Caller, Request
@@ -19,6 +27,9 @@ from moltbot_edge.gateway.rounds import Rounds
 from moltbot_edge.gateway.sessions import Sessions
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.upstream.ticker import Ticker
+
+# Said before any upstream was asked.
+OF_SESSIONS: Final = (SessionBusy, SessionTooLarge, StoreError, UnknownSession)
 
 
 class Exchange:
@@ -77,6 +88,8 @@ class Exchange:
             else:
                 await self._routed(route, request, output, began)
         except GatewayError as error:
+            if isinstance(error, OF_SESSIONS):
+                self._metrics.refused.cell(error.code or error.kind).add()
             output.fail(error)
         finally:
             self._ticker.discard(output)

@@ -17,6 +17,7 @@ import msgspec
 from moltbot_edge.core.dialect import Operation
 from moltbot_edge.core.errors import SessionTooLarge, StoreError
 from moltbot_edge.gateway.caller import Request
+from moltbot_edge.metrics.catalogue import Metrics
 
 if TYPE_CHECKING:  # imported at the first request that asks for a session
     from moltbot_edge.core.chat import ChatRequest
@@ -28,30 +29,43 @@ log = logging.getLogger(__name__)
 
 
 class SessionLimits(msgspec.Struct, frozen=True):
-    """Defaults and their reasons are in `config.schema.Sessions`. With 0 for *wait_s* nobody waits."""
+    """Defaults and their reasons are in `config.schema.Sessions`. With 0 for *wait_s* nobody waits.
+
+    *store_bytes* is 0 where the store has a limit of its own.
+    """
 
     wait_s: float
     session_bytes: int
+    store_bytes: int
 
 
 class Sessions:
-    """*opens* makes the store; *clock* is seconds since 1970, *noise* gives so many random bytes."""
+    """*opens* makes the store, and *where* says where it keeps what; *clock* is seconds since 1970, *now* is
+    `time.monotonic`, *noise* gives so many random bytes.
+    """
 
     def __init__(
         self,
         opens: Callable[[], AbstractAsyncContextManager[Store]],
+        where: str,
         limits: SessionLimits,
+        metrics: Metrics,
         clock: Callable[[], float],
+        now: Callable[[], float],
         noise: Callable[[int], bytes],
     ) -> None:
+        self.where = where
         self._limits = limits
         self._opens = opens
+        self._metrics = metrics
+        self._now = now
         self._clock = clock
         self._noise = noise
         self._ends = AsyncExitStack()
         self._opening = asyncio.Lock()
         self._loading = asyncio.Lock()
         self._store: Store | None = None
+        self._unopened: StoreError | None = None
 
     async def __aenter__(self) -> None:
         await self._ends.__aenter__()
@@ -65,13 +79,30 @@ class Sessions:
     @property
     def trouble(self) -> StoreError | None:
         """What is wrong with the store, as far as anybody has asked it."""
-        return None if self._store is None else self._store.trouble
+        return self._unopened if self._store is None else self._store.trouble
+
+    def read(self) -> None:
+        """Sets the gauges that change without anybody's doing."""
+        metrics = self._metrics
+        metrics.session_store_well.cell().set(float(self.trouble is None))
+        metrics.session_store_limit_bytes.cell().set(self._limits.store_bytes)
 
     async def store(self) -> Store:
+        """Raises `StoreError`."""
         if self._store is None:
+            from moltbot_edge.gateway.watched_store import watched
+
             async with self._opening:
                 if self._store is None:
-                    self._store = await self._ends.enter_async_context(self._opens())
+                    opening = watched(self._opens, self.where, self._metrics, self._now)
+                    try:
+                        self._store = await self._ends.enter_async_context(opening)
+                    except StoreError as error:
+                        if self._unopened is None:
+                            log.error("%s; until that is well, no session goes on", error.message)
+                        self._unopened = error
+                        raise
+                    self._unopened = None
         return self._store
 
     def new_id(self, after: str | None = None) -> str:
@@ -144,7 +175,14 @@ class Sessions:
 
         leaf = None if kept is None else kept.leaf
         conversation = Conversation(
-            store, request, name, kept, goes_on(request.head, name, kept, chat), self.new_id(leaf), self._clock()
+            store,
+            request,
+            name,
+            kept,
+            goes_on(request.head, name, kept, chat),
+            self.new_id(leaf),
+            self._clock(),
+            self._metrics,
         )
         request.body = conversation.body()
         return conversation

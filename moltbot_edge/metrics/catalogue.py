@@ -15,6 +15,9 @@ from moltbot_edge.metrics.instruments import SERIES_LIMIT, Counter, Family, Gaug
 # From a cached token on a LAN to a Pi that reads a long prompt; two or three to a decade, as prefill times scatter.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
+# From a store in memory to a worn card that waits for itself.
+STORE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
 # Around 1, where a prediction is right; 0.8 to 1.25 is within a fifth.
 RATIOS = (0.1, 0.25, 0.5, 0.67, 0.8, 0.9, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0)
 
@@ -215,6 +218,45 @@ class Metrics:
             "Caches of requests saved and loaded, by action and outcome: save saved, failed, no_room, overtaken;"
             " load loaded, failed, broken, left, and then proved or disproved by the reply.",
             *("model", "action", "outcome"),
+        )
+
+        # Conversations that are kept.
+        self.session_turns = counter(
+            "moltbot_session_turns_total",
+            "Requests answered within a session, by outcome: kept, or for which error's code their turn was not:"
+            " session_store_full, session_too_large, ...",
+            "outcome",
+        )
+        self.session_turns_left_out = counter(
+            "moltbot_session_turns_left_out_total",
+            "Turns left out of requests so that these fit a model's context, by how: dropped, summarised.",
+            "how",
+        )
+        self.session_wait_seconds = histogram(
+            "moltbot_session_wait_seconds",
+            "Seconds that a request waited until it had its session for itself; refused ones are in it too.",
+            SECONDS,
+        )
+        self.session_store_seconds = histogram(
+            "moltbot_session_store_seconds",
+            "Seconds that the store of sessions took, by action: load, append, add, delete, list, stats, compact.",
+            STORE_SECONDS,
+            "action",
+        )
+        self.session_store_troubles = counter(
+            "moltbot_session_store_troubles_total",
+            "Times that the store began to refuse requests, by the error's code: session_store_full,"
+            " session_store_read_only, session_store_locked, session_store_damaged, session_store_unreachable.",
+            "code",
+        )
+        self.session_store_well = gauge(
+            "moltbot_session_store_well", "1 while sessions can be kept, 0 while their store is in trouble."
+        )
+        self.session_store_bytes = gauge(
+            "moltbot_session_store_bytes", "Bytes that all sessions take, as the store last saw; 0 where it does not."
+        )
+        self.session_store_limit_bytes = gauge(
+            "moltbot_session_store_limit_bytes", "Bytes that all sessions may take; not of redis."
         )
 
         # The gateway itself.

@@ -8,6 +8,7 @@ import msgspec
 
 from moltbot_edge import __version__
 from moltbot_edge.core.catalog import Catalog
+from moltbot_edge.gateway.sessions import Sessions
 from moltbot_edge.metrics import exposition, process
 from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.server.auth import Auth
@@ -27,6 +28,7 @@ class StatusEndpoints:
         metrics: Metrics,
         budget: BodyBudget,
         upstreams: Upstreams,
+        sessions: Sessions,
         engine_states: Callable[[], Mapping[str, str]],
         read_engines: Callable[[], None],
         connections: Callable[[], int],
@@ -36,6 +38,7 @@ class StatusEndpoints:
         self._metrics = metrics
         self._budget = budget
         self._upstreams = upstreams
+        self._sessions = sessions
         self._engine_states = engine_states
         self._read_engines = read_engines
         self._connections = connections
@@ -45,10 +48,12 @@ class StatusEndpoints:
         return Told(b'{"status":"ok"}')
 
     def ready(self, scope: Scope) -> Told:
-        """503 while there is no model to answer with."""
+        """503 while there is no model to answer with; what a store of sessions lacks does not count, and is said."""
         models = len(self._catalog().names())
         ready = bool(self._catalog().routes)  # of patterns alone, there are no names
-        said = {"status": "ready" if ready else "no models", "models": models}
+        trouble = self._sessions.trouble  # its code alone: what is amiss where is for the log
+        sessions = "ok" if trouble is None else trouble.code or trouble.kind
+        said = {"status": "ready" if ready else "no models", "models": models, "sessions": sessions}
         return Told(msgspec.json.encode(said), 200 if ready else 503)
 
     def metrics(self, scope: Scope) -> Told:
@@ -70,6 +75,7 @@ class StatusEndpoints:
             metrics.upstream_waiting.cell(pool.name).set(waiting)
             metrics.upstream_limit.cell(pool.name).set(pool.limit)
             metrics.stale_retries.cell(pool.name).value = pool.stale_retries
+        self._sessions.read()
         self._read_engines()
         states = self._engine_states()
         for (model, state), cell in metrics.engine_state.series():

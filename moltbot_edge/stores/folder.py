@@ -65,9 +65,7 @@ class Folder:
             self.trouble = None
 
     def failed(self, error: StoreError) -> StoreError:
-        """*error*, known from now on. A table that can only not be written is still read."""
-        if self.trouble is None or type(self.trouble) is not type(error):
-            self._log.error("%s", error)
+        """*error*, known from now on; who asked says it. A table that can only not be written is still read."""
         self.trouble = error
         if not isinstance(error, StoreFull | StoreReadOnly):
             self._close_table()

@@ -21,10 +21,10 @@ async def test_it_is_healthy_as_soon_as_it_serves_and_ready_with_a_model() -> No
         answer = await gateway.get("/health")
         assert (answer.status, answer.json) == (200, {"status": "ok"})
         answer = await gateway.get("/ready")
-        assert (answer.status, answer.json) == (503, {"status": "no models", "models": 0})
+        assert (answer.status, answer.json) == (503, {"status": "no models", "models": 0, "sessions": "ok"})
     async with serving(config("http://unused")) as gateway:
         answer = await gateway.get("/ready")
-        assert (answer.status, answer.json) == (200, {"status": "ready", "models": 1})
+        assert (answer.status, answer.json) == (200, {"status": "ready", "models": 1, "sessions": "ok"})
 
 
 async def test_every_metric_is_readable_and_has_its_help() -> None:
