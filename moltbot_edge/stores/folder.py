@@ -61,7 +61,6 @@ class Folder:
     def well(self, wrote: bool = True) -> None:
         """That it can be read says nothing of whether it can be written."""
         if self.trouble is not None and (wrote or not isinstance(self.trouble, StoreFull | StoreReadOnly)):
-            self._log.info("the sessions in %s are kept again", self.path)
             self.trouble = None
 
     def failed(self, error: StoreError) -> StoreError:
