@@ -84,6 +84,8 @@ def _known(messages: Iterable[Message], target: Target, dropped: dict[str, None]
                     dropped[f"messages.{part.kind}"] = None
                 case Text() | Refusal() if not target.empty_text and not part.text.strip():
                     pass
+                case Refusal() if not target.refusals:  # OpenAI's chat has a form for it, llama-server does not know it
+                    parts.append(Text(text=part.text, cached=part.cached))
                 case ToolResult() if not target.empty_text:
                     words = tuple(one for one in part.parts if not isinstance(one, Text) or one.text.strip())
                     parts.append(part if len(words) == len(part.parts) else replace(part, parts=words))

@@ -27,7 +27,7 @@ class Target(msgspec.Struct, frozen=True):
     *system*: False where the template has no such role; a later one than the first is never sent. *names*: a message
     may say whose it is. *alternates*: a user's message has to follow an assistant's. *user_first*: and to come first.
     *parallel_calls*: one message may hold several. *result_images*: a tool's result may hold images.
-    *empty_text*: a message may say nothing.
+    *empty_text*: a message may say nothing. *refusals*: to say no has a form of its own, which everybody there reads.
     """
 
     dialect: str
@@ -41,11 +41,12 @@ class Target(msgspec.Struct, frozen=True):
     parallel_calls: bool = True
     result_images: bool = False
     empty_text: bool = True
+    refusals: bool = False
     ids: IdRule = tool_ids.OPENAI
 
 
 OPENAI_CHAT: Final = Target("openai-chat", names=True)
-OPENAI_RESPONSES: Final = Target("openai-responses", result_images=True, ids=IdRule(at_most=64))
+OPENAI_RESPONSES: Final = Target("openai-responses", result_images=True, refusals=True, ids=IdRule(at_most=64))
 ANTHROPIC_MESSAGES: Final = Target(
     "anthropic-messages", user_first=True, result_images=True, empty_text=False, ids=tool_ids.ANTHROPIC
 )

@@ -19,6 +19,7 @@ from moltbot_edge.core.chat import (
     Message,
     Part,
     Reasoning,
+    Refusal,
     Role,
     Text,
     Tool,
@@ -185,6 +186,12 @@ def test_a_seal_goes_back_to_where_it_came_from_and_nowhere_else() -> None:
     assert elsewhere.request.messages == (user("Hello."), assistant("Hi."))
     assert elsewhere.dropped == ("messages.reasoning",)
     assert cleaned(request, OLLAMA).request.messages[1].parts[0] == Reasoning(text="Hm.")
+
+
+def test_a_refusal_is_text_where_not_everybody_knows_its_form() -> None:
+    messages = [user("Shall we?"), assistant(Refusal(text="No."))]
+    assert clean(messages, OPENAI_CHAT) == [messages[0], assistant("No.")]
+    assert clean(messages, OPENAI_RESPONSES) == messages
 
 
 def test_images_to_a_model_that_reads_text_only_are_refused_by_their_place() -> None:
