@@ -22,7 +22,7 @@ from raw_caller import QUESTION, Answer, Caller, caller
 from scripted_upstream import Upstream
 
 from moltbot_edge import assemble
-from moltbot_edge.config.schema import Config, Key, Limits, Model, Router
+from moltbot_edge.config.schema import Config, Key, Limits, Model, Router, Sessions
 from moltbot_edge.core import catalog
 from moltbot_edge.kernel.registry import Plugin, Registry
 
@@ -128,13 +128,16 @@ async def serving(
     """The gateway of *config*. *secret* is a key for /metrics, *callers_tls* is for callers.
 
     Only with *discover* are upstreams of `type: auto` asked what they are: most tests count what an upstream is asked.
-    Engines leave caches behind only where *config* says in which folder: nothing of a test's is in the next one's.
+    Engines leave caches behind, and sessions are on a disk, only where *config* says in which folder: nothing of
+    a test's is in the next one's.
     """
     if not discover:
         registry = [msgspec.structs.replace(one, type=ASSUMED.get(one.type, one.type)) for one in config.model_registry]
         config = msgspec.structs.replace(config, model_registry=registry)
     if config.engines.kv_path is None:
         config = msgspec.structs.replace(config, engines=msgspec.structs.replace(config.engines, kv_disk_mb=0))
+    if config.sessions.store == "disk" and config.sessions.path == Sessions().path:
+        config = msgspec.structs.replace(config, sessions=msgspec.structs.replace(config.sessions, store="memory"))
     errors = _Errors()
     logging.getLogger().addHandler(errors)
     started = asyncio.Event()
