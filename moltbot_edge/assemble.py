@@ -88,6 +88,7 @@ class Gateway:
         self.catalog = catalog
         self.stores = tuple(stores)
         self.needs_key = bool(config.keys)
+        self.sessions_where = sessions_where(config.sessions)
         self.has_engines = any(not one.engine_command for one in engines_of(catalog).values())  # of llama-server
         self.callers = listener.callers
         self._server = config.server

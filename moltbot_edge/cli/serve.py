@@ -99,7 +99,7 @@ def _started(gateway: Gateway, url: str) -> None:
 
 
 def _greet(gateway: Gateway, url: str) -> None:
-    """The three lines that a person pastes, on standard output; the log goes to the other."""
+    """The lines that a person pastes, on standard output; the log goes to the other."""
     names = gateway.catalog.names() or list(gateway.catalog.routes)
     if not names:
         click.echo(f"moltbot-edge {__version__} listens on {url}, and has no model yet: put a GGUF file into one of")
@@ -113,6 +113,7 @@ def _greet(gateway: Gateway, url: str) -> None:
     click.echo(f"moltbot-edge {__version__} serves {listed}")
     click.echo(f"  try it    curl -N {url}/v1/chat/completions{key} -d {shlex.quote(body)}")
     click.echo(f"  base URL  {url}/v1  (for an OpenAI SDK; {'a key of yours' if key else 'any text'} as the API key)")
+    click.echo(f"  sessions  {gateway.sessions_where}, of who sends the header x-moltbot-session: NAME")
     click.echo(f"  metrics   {url}/metrics")
 
 

@@ -29,10 +29,13 @@ BY_ERRNO: Final[Mapping[int, type[StoreError]]] = {
 WORDS: Final[Mapping[type[StoreError], str]] = {
     StoreFull: "no space is left for the sessions in {folder}: make room on that disk, or give `sessions.path` another",
     StoreReadOnly: "sessions cannot be written in {folder}, it is read-only: a card that fails becomes so; see dmesg",
-    StoreLocked: "the sessions in {folder} are in use by another process",
+    StoreLocked: "one gateway at a time has the sessions in {folder}, and they are in use by another process",
     StoreDamaged: "the sessions in {folder} are damaged",
-    StoreUnreachable: "the sessions in {folder} cannot be reached",
+    StoreUnreachable: "the sessions in {folder} cannot be reached: give `sessions.path` a folder on a disk that works",
 }
+NOT_ALLOWED: Final = (
+    "sessions cannot be written in {folder}, this user may not: let user {user} have it, or give `sessions.path` another"
+)
 LEFT_BYTES: Final = 64 * 1024  # with less, what fails fails for that
 
 
@@ -47,7 +50,9 @@ def translated(error: BaseException, folder: Path) -> StoreError:
     elif isinstance(first, sqlite3.Error):
         kind = BY_CODE.get(getattr(first, "sqlite_errorcode", 0) & 0xFF)
     kind = kind or _by_disk(folder) or StoreUnreachable
-    return kind(f"{WORDS[kind].format(folder=folder)} ({first or error})", retry_after_s=5.0)
+    not_allowed = isinstance(first, OSError) and first.errno in (errno.EACCES, errno.EPERM)
+    words = NOT_ALLOWED if not_allowed else WORDS[kind]
+    return kind(f"{words.format(folder=folder, user=os.geteuid())} ({first or error})", retry_after_s=5.0)
 
 
 def _by_disk(folder: Path) -> type[StoreError] | None:
