@@ -1,4 +1,4 @@
-"""How many tokens something will be for a model whose tokens nobody counted: an estimate from its text, on the high side.
+"""How many tokens something will be for a model that nobody has asked: an estimate from its text, on the high side.
 
 Measured with SmolLM2, whose vocabulary is small (49,000), in bytes per token: English 4.7, code and Markdown 3.7,
 German 2.8, Russian 2.6, JSON with numbers 1.7, Chinese 1.8, digits 1.0. Larger vocabularies make fewer of all.
@@ -42,13 +42,12 @@ def of_text(text: str) -> int:
     return (len(text) + 2 * (digits + continued)) // BYTES_PER_TOKEN + 1 if text else 0
 
 
-def of_message(message: Message) -> int:
-    """Without its thoughts, which are `of_thoughts`: most models are not sent them again."""
-    return PER_MESSAGE + _of_parts(message.parts)
-
-
-def of_thoughts(message: Message) -> int:
-    return sum(of_text(part.text) for part in message.parts if isinstance(part, Reasoning))
+def of_message(message: Message, *, thoughts: bool = False) -> int:
+    """Without its *thoughts*, unless said: most models are not sent them again."""
+    found = PER_MESSAGE + _of_parts(message.parts)
+    if thoughts:
+        found += sum(of_text(part.text) for part in message.parts if isinstance(part, Reasoning))
+    return found
 
 
 def of_tools(tools: Iterable[Tool]) -> int:
