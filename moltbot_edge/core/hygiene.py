@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from moltbot_edge.core import calls, turns
-from moltbot_edge.core.chat import ChatRequest, Image, Message, Own, Part, Reasoning, Refusal, Text, ToolResult
+from moltbot_edge.core.chat import ChatRequest, Image, Message, Own, Part, Reasoning, Refusal, Role, Text, ToolResult
 from moltbot_edge.core.errors import InvalidRequest
 from moltbot_edge.core.target import Target
 
@@ -35,13 +35,41 @@ def cleaned(request: ChatRequest, target: Target) -> Cleaned:
         dropped["tools"] = None
         request = replace(request, tools=(), held_tools=False, tool_choice=None, parallel_tools=None)
     refuse(request, target)
-    messages: Sequence[Message] = list(_known(request.messages, target, dropped))
+    if not in_turn(request.messages, target):
+        request = replace(request, messages=mended(request.messages, target, dropped))
+    return Cleaned(request, tuple(dropped))
+
+
+def mended(messages: Sequence[Message], target: Target, dropped: dict[str, None]) -> tuple[Message, ...]:
+    """All that is to be done to them, in its order; what did not go along is in *dropped*."""
+    messages = list(_known(messages, target, dropped))
     messages = list(calls.paired(list(turns.in_one(messages)), target))
     if target.tools is False:
         messages = list(calls.told(messages))
     messages = list(turns.system_first(messages, target))
     messages = turns.alternating(messages, target)
-    return Cleaned(replace(request, messages=calls.with_ids(messages, target.ids)), tuple(dropped))
+    return calls.with_ids(messages, target.ids)
+
+
+def in_turn(messages: Iterable[Message], target: Target) -> bool:
+    """Whether they are words alone, said in turn, as most are: then nothing has to be done to them.
+
+    To do nothing to 32 turns took 200 us, and to see it takes 10.
+    """
+    before: Role | None = None
+    for message in messages:
+        role, parts = message.role, message.parts
+        if role is before or role is Role.TOOL or message.name is not None or not parts:
+            return False
+        if role is Role.SYSTEM and (before is not None or not target.system):
+            return False
+        if role is Role.ASSISTANT and before is not Role.USER and (target.user_first or target.alternates):
+            return False
+        for part in parts:
+            if type(part) is not Text or (not target.empty_text and (not part.text or part.text.isspace())):
+                return False
+        before = role
+    return True
 
 
 def refuse(request: ChatRequest, target: Target) -> None:
@@ -58,8 +86,9 @@ def refuse(request: ChatRequest, target: Target) -> None:
         )
     if target.images is False:
         for place, message in enumerate(request.messages):
-            if any(_holds_image(part) for part in message.parts):
-                raise InvalidRequest("this model takes no images", param=f"messages[{place}].content")
+            for part in message.parts:
+                if type(part) is not Text and _holds_image(part):
+                    raise InvalidRequest("this model takes no images", param=f"messages[{place}].content")
 
 
 def _holds_image(part: Part) -> bool:

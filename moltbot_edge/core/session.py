@@ -22,7 +22,12 @@ CHANCE_BYTES: Final = 10  # 80 bits: a turn's id is an address for whoever knows
 ID_CHARS: Final = 26
 
 _DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, whose order is that of ASCII
+_BASE: Final = len(_DIGITS)
 _CHANCE_BITS: Final = 8 * CHANCE_BYTES
+_TIME_CHARS: Final = ID_CHARS - _CHANCE_BITS // 5
+_TO_PYTHONS: Final = str.maketrans(_DIGITS, "0123456789abcdefghijklmnopqrstuv")  # for its `int`
+_PAIRS: Final = tuple(one + other for one in _DIGITS for other in _DIGITS)
+_PLACES: Final = range(5 * ID_CHARS - 10, -1, -10)
 
 
 class Cut(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -132,20 +137,13 @@ def made_id(at: float, chance: bytes, after: str | None = None) -> str:
     """An id that sorts by time, and after *after* whatever the clock says; *chance* is `CHANCE_BYTES` of noise."""
     ms = max(0, int(at * 1000))
     if after is not None:
-        ms = max(ms, (_number(after) >> _CHANCE_BITS) + 1)
+        ms = max(ms, int(after[:_TIME_CHARS].translate(_TO_PYTHONS), _BASE) + 1)
     number = ms << _CHANCE_BITS | int.from_bytes(chance[:CHANCE_BYTES], "big")
-    return "".join(_DIGITS[number >> 5 * place & 31] for place in reversed(range(ID_CHARS)))
+    return "".join([_PAIRS[number >> place & 1023] for place in _PLACES])
 
 
 def is_id(text: str) -> bool:
     return len(text) == ID_CHARS and all(digit in _DIGITS for digit in text)
-
-
-def _number(made: str) -> int:
-    number = 0
-    for digit in made:
-        number = number << 5 | _DIGITS.index(digit)
-    return number
 
 
 def checked_name(name: str, param: str = "session") -> str:

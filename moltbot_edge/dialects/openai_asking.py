@@ -107,6 +107,13 @@ def written(request: ChatRequest) -> Outgoing:
 
 def _messages(messages: Sequence[Message], dropped: dict[str, None]) -> Iterator[dict[str, Any]]:
     for place, message in enumerate(messages):
+        parts = message.parts
+        if len(parts) == 1 and type(part := parts[0]) is Text and not part.cached and message.role is not Role.TOOL:
+            said: dict[str, Any] = {"role": message.role, "content": part.text}  # most are so
+            if message.name is not None:
+                said["name"] = message.name
+            yield said
+            continue
         path = f"messages[{place}].content"
         if any(part.cached for part in message.parts):
             dropped["cache_control"] = None

@@ -27,7 +27,7 @@ from moltbot_edge.core.chat import (
     ToolResult,
 )
 from moltbot_edge.core.errors import InvalidRequest
-from moltbot_edge.core.hygiene import cleaned
+from moltbot_edge.core.hygiene import cleaned, in_turn, mended
 from moltbot_edge.core.target import ANTHROPIC_MESSAGES, OLLAMA, OPENAI_CHAT, OPENAI_RESPONSES, Target
 from moltbot_edge.core.tool_ids import IdRule, mapped
 
@@ -313,6 +313,39 @@ def test_no_text_is_lost(messages: list[Message], target: Target) -> None:
 def test_what_is_clean_stays_as_it_is(messages: list[Message], target: Target) -> None:
     once = clean(messages, target)
     assert clean(once, target) == once
+
+
+@given(TRANSCRIPTS, st.sampled_from(TARGETS))
+def test_what_seems_to_need_nothing_would_come_back_as_it_is(messages: list[Message], target: Target) -> None:
+    dropped: dict[str, None] = {}
+    if in_turn(messages, target):
+        assert mended(messages, target, dropped) == tuple(messages)
+        assert not dropped
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    ("messages", "needs_nothing"),
+    [
+        ([user("Hi"), assistant("Yes?"), user("a", "b")], True),
+        ([system("Be brief."), user("Hi"), assistant("Yes?"), user("So")], True),
+        ([user(), assistant("Yes?"), user("So")], False),
+        ([user("Hi"), user("You"), assistant("Yes?")], False),
+        ([said(Role.USER, "Hi", name="Ann"), assistant("Yes?")], False),
+        ([user("Hi"), assistant(call("1")), said(Role.TOOL, result("1"))], False),
+        ([user("Hi"), assistant(Reasoning(text="Hm"), "Yes?")], False),
+        ([system("Be brief."), system("And kind."), user("Hi")], False),
+        ([user("Hi"), assistant("Yes?"), system("Be brief."), user("So")], False),
+    ],
+)
+def test_of_words_that_are_said_in_turn_nothing_is_touched(
+    messages: list[Message], needs_nothing: bool, target: Target
+) -> None:
+    needs_nothing = needs_nothing and (target.system or messages[0].role is not Role.SYSTEM)
+    assert in_turn(messages, target) is needs_nothing
+    if needs_nothing:
+        request = ChatRequest(model="m", messages=tuple(messages))
+        assert cleaned(request, target).request is request
 
 
 @given(TRANSCRIPTS, st.sampled_from([MISTRAL, GEMMA, ANTHROPIC_MESSAGES]))
