@@ -31,14 +31,16 @@ FAILURES: Final = (sqlite3.Error, OSError, Timeout)
 
 
 class _Job:
-    """*result* is what *do* gave or raised, once it has been done."""
+    """*result* is what *do* gave or raised, once it has been done. *over* is awaited by who was cancelled meanwhile."""
 
-    __slots__ = ("do", "future", "result", "writes")
+    __slots__ = ("do", "future", "handed", "over", "result", "writes")
 
     def __init__(self, do: Callable[[Table], Any], writes: bool, future: asyncio.Future[Any]) -> None:
         self.do = do
         self.writes = writes
         self.future = future
+        self.handed = False  # the thread has it
+        self.over: asyncio.Future[None] | None = None
         self.result: Any = None
 
 
@@ -72,7 +74,7 @@ class Worker:
         await asyncio.to_thread(self._thread.join)
 
     async def ask(self, do: Callable[[Table], T], *, writes: bool = False) -> T:
-        """Raises `StoreError`, and what *do* raises. A cancelled write is done, or not begun."""
+        """Raises `StoreError`, and what *do* raises. A cancelled write is done when that is heard of, or not begun."""
         if len(self._waiting) >= PENDING:
             raise Overloaded(f"{len(self._waiting)} reads and writes of sessions wait for the disk", retry_after_s=5.0)
         assert self._loop is not None
@@ -81,13 +83,21 @@ class Worker:
         if not self._busy:
             self._busy = True
             self._loop.call_soon(self._hand_over)  # with what others ask in this turn of the loop
-        done: T = await job.future
+        try:
+            done: T = await job.future
+        except asyncio.CancelledError:
+            if writes and job.handed:  # whoever comes next finds what it wrote
+                job.over = self._loop.create_future()
+                await job.over
+            raise
         return done
 
     def _hand_over(self) -> None:
         group = [job for job in self._waiting[:GROUP] if not job.future.cancelled()]
         del self._waiting[:GROUP]
         self._busy = bool(group or self._waiting)
+        for job in group:
+            job.handed = True
         if self._busy:
             self._groups.put(group)
         elif self._stopping:
@@ -95,9 +105,11 @@ class Worker:
 
     def _answer(self, jobs: list[_Job], *, last: bool) -> None:
         for job in jobs:
+            job.handed = False
             if job.future.cancelled():
-                continue
-            if isinstance(job.result, BaseException):
+                if job.over is not None and not job.over.done():
+                    job.over.set_result(None)
+            elif isinstance(job.result, BaseException):
                 job.future.set_exception(job.result)
             else:
                 job.future.set_result(job.result)

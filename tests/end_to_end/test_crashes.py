@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,6 @@ from kept_sessions import RedisServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.thorough]
 KILLS = 15
-
-
-@pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
-    program = shutil.which("redis-server")
-    assert program, "no redis-server: apt install redis-server, as .ci/run does"
-    server = RedisServer(program, tmp_path)
-    try:
-        server.start()
-        yield server.url
-    finally:
-        server.stop()
 
 
 async def test_a_kill_loses_no_turn_that_was_seen_and_none_is_kept_twice_or_half(tmp_path: Path) -> None:
@@ -35,8 +22,8 @@ async def test_nor_does_a_box_that_loses_its_power(tmp_path: Path) -> None:
     lost_nothing(await run(Trial(KILLS, power=True, seed=2), tmp_path))
 
 
-async def test_nor_a_gateway_whose_sessions_are_at_a_redis(tmp_path: Path, redis_url: str) -> None:
-    lost_nothing(await run(Trial(KILLS, redis=redis_url, seed=3), tmp_path))
+async def test_nor_a_gateway_whose_sessions_are_at_a_redis(tmp_path: Path, redis_server: RedisServer) -> None:
+    lost_nothing(await run(Trial(KILLS, redis=redis_server.url, seed=3), tmp_path))
 
 
 def lost_nothing(found: Found) -> None:
