@@ -33,9 +33,7 @@ WORDS: Final[Mapping[type[StoreError], str]] = {
     StoreDamaged: "the sessions in {folder} are damaged",
     StoreUnreachable: "the sessions in {folder} cannot be reached: give `sessions.path` a folder on a disk that works",
 }
-NOT_ALLOWED: Final = (
-    "sessions cannot be written in {folder}, this user may not: let user {user} have it, or give `sessions.path` another"
-)
+NOT_ALLOWED: Final = "sessions cannot be written in {folder}: let user {user} have it, or give `sessions.path` another"
 LEFT_BYTES: Final = 64 * 1024  # with less, what fails fails for that
 
 
