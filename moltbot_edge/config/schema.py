@@ -279,6 +279,9 @@ class Sessions(Section, frozen=True):
     ] = 256
     # Every turn reads all of its session: a Pi's card takes a second for so much.
     session_mb: Annotated[Count, Meta(description="what one may take in the store, in MiB; more is refused")] = 16
+    keep_responses: Annotated[
+        bool, Meta(description="keep what callers of OpenAI's Responses do not forbid; false: only with store: true")
+    ] = True
     busy: Annotated[
         Literal["wait", "refuse"], Meta(description="what a second request for a session at work does; refuse: 409")
     ] = "wait"

@@ -83,11 +83,21 @@ class EventWriter(Protocol):
         ...
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where a reply is kept: as *turn* of *session*; None: it only was read. *after* is the turn that the caller named
+    to go on after.
+    """
+
+    session: str
+    turn: str | None
+    after: str | None = None
+
+
 class ReplyHead(msgspec.Struct, frozen=True):
     """What a writer says of a reply: an *id* of ours, seconds since 1970, the model's name as the caller used it.
 
     *elapsed_s* tells how long ago the request came, for a dialect whose replies say so. *prompt_tokens* are estimated,
-    for where the upstream counts none.
+    for where the upstream counts none. A dialect whose replies can say where they are kept has the *place*.
     """
 
     id: str
@@ -95,6 +105,7 @@ class ReplyHead(msgspec.Struct, frozen=True):
     model: str
     elapsed_s: Callable[[], float] | None = None
     prompt_tokens: int = 0
+    place: Place | None = None
 
 
 class Mender(Protocol):

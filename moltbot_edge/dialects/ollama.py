@@ -53,6 +53,10 @@ class _Streams(msgspec.Struct):
     stream: bool | None = None
 
 
+class _Context(msgspec.Struct):
+    context: msgspec.Raw = msgspec.Raw(b"")
+
+
 class _Asked(msgspec.Struct):
     """Of a chat, of generate, of embeddings."""
 
@@ -106,6 +110,7 @@ class _Said(msgspec.Struct):
 
 
 _streams = msgspec.json.Decoder(_Streams).decode
+_context = msgspec.json.Decoder(_Context).decode
 _asked = msgspec.json.Decoder(_Asked).decode
 _limit = msgspec.json.Decoder(_Limit).decode
 _counts = msgspec.json.Decoder(Counts).decode
@@ -246,6 +251,22 @@ def prompt(body: bytes | bytearray) -> Prompt:
     )
 
 
+def _going_on(head: Head, body: bytes | bytearray) -> dict[str, object]:
+    """What *body* says by its ``context``: an empty one asks to be kept. An Ollama's own stays what it is."""
+    from moltbot_edge.dialects import ollama_context
+
+    said = ollama_context.of_field(_context(body).context)
+    if said is None or head.session is not None:
+        return {}
+    if not said:
+        return {"keeps": True}
+    found = ollama_context.read(said)
+    if found is None:
+        return {}
+    session, turn = found
+    return {"session": session, "parent": turn, "asked_by": "context"}
+
+
 def _holds(field: msgspec.Raw) -> bool:
     return bytes(memoryview(field)[:5]) not in (b"", b"null", b"[]", b"{}")
 
@@ -276,6 +297,8 @@ class Ollama(Dialect):
             changes["stream"] = False
         elif not head.stream and (b'"stream"' not in body or _streams(body).stream is None):
             changes["stream"] = True
+        if b'"context"' in body and path == "/api/generate":  # inside a text the quotes would be escaped
+            changes |= _going_on(head, body)
         return msgspec.structs.replace(head, **changes) if changes else head
 
     def credentials(self, api_key: str) -> tuple[str, str]:

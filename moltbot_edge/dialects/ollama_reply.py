@@ -31,6 +31,7 @@ from moltbot_edge.core.reply import (
     ToolCallDelta,
     UsageSaid,
 )
+from moltbot_edge.dialects import ollama_context
 from moltbot_edge.dialects.ollama import Counts
 from moltbot_edge.dialects.ollama_values import moment, nanoseconds
 
@@ -217,6 +218,7 @@ class _GenerateLine(msgspec.Struct, omit_defaults=True):
     thinking: str = ""
     done_reason: str = ""
     logprobs: list[dict[str, object]] | None = None
+    context: list[int] | None = None
     total_duration: int = 0
     load_duration: int = 0
     prompt_eval_count: int = 0
@@ -306,6 +308,9 @@ class _Writing:
         line.prompt_eval_duration = nanoseconds(read_s)
         line.eval_count = usage.output_tokens
         line.eval_duration = nanoseconds(wrote_s)
+        place = self._head.place
+        if isinstance(line, _GenerateLine) and place is not None and place.turn is not None:
+            line.context = ollama_context.written(place.session, place.turn)
         return _encode(line)
 
 

@@ -30,6 +30,7 @@ from moltbot_edge.core.chat import (
 from moltbot_edge.core.decoding import MOST_OBJECTS
 from moltbot_edge.core.errors import InvalidRequest
 from moltbot_edge.core.head import OURS
+from moltbot_edge.dialects import ollama_context
 from moltbot_edge.dialects import ollama_values as values
 from moltbot_edge.dialects.misfit import readable
 
@@ -135,6 +136,8 @@ def chat_request(path: str, body: bytes | bytearray) -> ChatRequest:
         for name, value in fields.items()
         if name not in _KNOWN and name not in OURS and bytes(memoryview(value)[:8]) not in EMPTY
     }
+    if "context" in extras and ollama_context.read(ollama_context.of_field(fields["context"]) or ()) is not None:
+        del extras["context"]  # one of ours: `Head` has it
     extras |= {
         f"options.{name}": bytes(value)
         for name, value in options.items()

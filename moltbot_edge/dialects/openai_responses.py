@@ -7,7 +7,7 @@ Translation is in `responses_codec`, which a relay does not import.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -23,12 +23,16 @@ from moltbot_edge.api import (
 from moltbot_edge.core import sse
 from moltbot_edge.core.decoding import MOST_OBJECTS, UNREADABLE
 from moltbot_edge.core.dialect import Operation
+from moltbot_edge.core.head import Head, Wire, head_of, read_wire
 from moltbot_edge.core.prompt import own_words
 from moltbot_edge.dialects.paths import PATHS
 from moltbot_edge.dialects.responses_usage import UsageReader
 
 if TYPE_CHECKING:
     from moltbot_edge.core.dialect import ChatCodec, Mender, ReplyHead
+
+
+REFERENCE: Final = b'"item_reference"'  # inside a text the quotes would be escaped
 
 
 class _Part(msgspec.Struct):
@@ -48,6 +52,13 @@ class _Asked(msgspec.Struct):
     max_output_tokens: int | None = None
 
 
+class KeepingWire(Wire):
+    store: bool | None = None
+    previous_response_id: str | None = None
+    conversation: msgspec.Raw = msgspec.Raw(b"")
+
+
+_keeping = msgspec.json.Decoder(KeepingWire).decode
 _asked = msgspec.json.Decoder(_Asked).decode
 
 
@@ -60,6 +71,19 @@ class OpenAIResponses(Dialect):
         "/v1/responses/input_tokens": Operation.COUNT,
     }
     beside = "openai-chat"  # their maker has embeddings, sounds and pictures at the same address
+
+    def head(self, path: str, content_type: bytes, body: bytes | bytearray) -> Head:
+        """With the session that *body* goes on with, or begins: unless ``store`` says no, it is kept."""
+        wire = read_wire(body, _keeping)
+        head = head_of(wire)
+        if self.operations[path] is not Operation.CHAT:
+            return head
+        goes_on = wire.previous_response_id is not None or bytes(wire.conversation) or REFERENCE in body
+        if wire.store is False and not goes_on:
+            return head
+        from moltbot_edge.dialects.responses_keeping import kept
+
+        return kept(head, wire, body)
 
     def foreign(self, body: bytes | bytearray, model: str) -> bool:
         # The seal of a thought of Claude's, as `responses_seal` hands it to callers: OpenAI cannot open it.

@@ -1,4 +1,4 @@
-"""OpenAI's Responses, translated: one place for what reads and writes it. Not what is stored: nothing is."""
+"""OpenAI's Responses, translated: one place for what reads and writes it. Not how it is kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from moltbot_edge.dialects.responses_reply import ReplyWriter
 
 class ResponsesCodec:
     def read_request(self, path: str, body: bytes | bytearray) -> ChatRequest:
-        return responses_request.read(body)
+        return responses_request.read(body, alone=path == responses_request.COUNTED)
 
     def write_request(self, request: ChatRequest) -> Outgoing:
         return responses_asking.written(request)

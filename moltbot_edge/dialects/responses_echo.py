@@ -6,14 +6,16 @@ from typing import Any
 
 import msgspec
 
+from moltbot_edge.core import response_id
 from moltbot_edge.core.chat import ChatRequest, Format, Role, Text, Thinking, ToolChoice, ToolMode
-from moltbot_edge.core.dialect import ReplyHead
+from moltbot_edge.core.dialect import Place, ReplyHead
+from moltbot_edge.core.session import is_made_name
 
 
 def echo(request: ChatRequest, head: ReplyHead) -> dict[str, Any]:
     instructions = None
     match request.messages:
-        case (first, *_) if first.role is Role.SYSTEM:
+        case (first, *_) if first.role is Role.SYSTEM and request.opening != 0:
             instructions = "\n".join(part.text for part in first.parts if isinstance(part, Text)) or None
     text: dict[str, Any] = {"format": _format(request.format)}
     if (verbosity := request.extras.get("text.verbosity")) is not None:
@@ -25,9 +27,9 @@ def echo(request: ChatRequest, head: ReplyHead) -> dict[str, Any]:
         "max_output_tokens": request.max_tokens,
         "metadata": {},
         "parallel_tool_calls": request.parallel_tools is not False,
-        "previous_response_id": None,
+        "previous_response_id": None if head.place is None else _previous(head.place),
         "reasoning": _reasoning(request.thinking),
-        "store": False,
+        "store": head.place is not None and head.place.turn is not None,
         "temperature": request.temperature,
         "text": text,
         "tool_choice": _choice(request.tool_choice),
@@ -45,12 +47,18 @@ def echo(request: ChatRequest, head: ReplyHead) -> dict[str, Any]:
         "truncation": "disabled",
         "background": False,
     }
+    if head.place is not None and head.place.after is None and not is_made_name(head.place.session):
+        said["conversation"] = {"id": head.place.session}
     if request.user is not None:
         said["user"] = request.user
     for name in ("metadata", "safety_identifier", "prompt_cache_key"):
         if (raw := request.extras.get(name)) is not None:
             said[name] = msgspec.Raw(raw)
     return said
+
+
+def _previous(place: Place) -> str | None:
+    return None if place.after is None else response_id.written(place.session, place.after)
 
 
 def _format(wanted: Format | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from moltbot_edge.core import sse
+from moltbot_edge.core import response_id, sse
 from moltbot_edge.core.chat import ChatRequest
 from moltbot_edge.core.dialect import ReplyHead
 from moltbot_edge.core.errors import GatewayError, InvalidReply
@@ -73,8 +73,7 @@ class _Call(msgspec.Struct):
 class ReplyWriter:
     def __init__(self, request: ChatRequest, head: ReplyHead) -> None:
         self._streamed = request.stream
-        self._id = head.id if head.id.startswith("resp_") else f"resp_{head.id}"
-        self._name = self._id.removeprefix("resp_")
+        self._id, self._name = _ids(head)
         self._echo = echo(request, head)
         self._head = head
         self._as_summary = request.thinking is not None and bool(request.thinking.shown)
@@ -371,6 +370,15 @@ class ReplyWriter:
         sent = b"".join(self._out)
         self._out.clear()
         return sent
+
+
+def _ids(head: ReplyHead) -> tuple[str, str]:
+    """The response's, and what its items' have in them."""
+    place = head.place
+    if place is not None and place.turn is not None:
+        return response_id.written(place.session, place.turn), response_id.place(place.session, place.turn)
+    name = head.id.removeprefix("resp_")
+    return f"resp_{name}", name
 
 
 def error_object(error: GatewayError) -> bytes:

@@ -11,11 +11,13 @@ from typing import Annotated, Final
 
 import msgspec
 
+from moltbot_edge.core import response_id
 from moltbot_edge.core.chat import (
     ChatRequest,
     File,
     Image,
     Message,
+    Own,
     Part,
     Reasoning,
     Refusal,
@@ -25,14 +27,16 @@ from moltbot_edge.core.chat import (
     ToolResult,
 )
 from moltbot_edge.core.decoding import MOST_OBJECTS
-from moltbot_edge.core.errors import InvalidRequest
+from moltbot_edge.core.errors import InvalidRequest, UnknownPrevious, UnknownSession
 from moltbot_edge.core.head import OURS
-from moltbot_edge.dialects import responses_seal
+from moltbot_edge.core.references import REFERENCE
+from moltbot_edge.dialects import responses_keeping, responses_seal
 from moltbot_edge.dialects import responses_wishes as wishes
 from moltbot_edge.dialects.misfit import readable
 from moltbot_edge.dialects.responses_seal import OWN
 from moltbot_edge.dialects.responses_wishes import ABSENT, ChoiceWire, ReasoningWire, ToolWire, WordsWire, holds
 
+COUNTED: Final = "/v1/responses/input_tokens"
 LOGPROBS: Final = "message.output_text.logprobs"
 SOUNDS: Final = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
@@ -102,10 +106,16 @@ class _Kind(msgspec.Struct):
 
 
 class _Kinds(msgspec.Struct):
-    input: list[_Kind]
+    input: list[_Kind] = []
+    items: list[_Kind] = []
+
+
+class _Put(msgspec.Struct):
+    items: list[_Item] | None = None
 
 
 _asked = msgspec.json.Decoder(_Asked).decode
+_put = msgspec.json.Decoder(_Put).decode
 _kinds = msgspec.json.Decoder(_Kinds).decode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _list = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -115,8 +125,8 @@ UNDERSTOOD_ITEMS: Final = frozenset({"message", "function_call", "function_call_
 _HEARD: Final = OURS.union(_Asked.__struct_fields__, {"stream_options"}) - {"metadata"}
 
 
-def read(body: bytes | bytearray) -> ChatRequest:
-    """Raises `InvalidRequest` with the path of the field at fault."""
+def read(body: bytes | bytearray, *, alone: bool = False) -> ChatRequest:
+    """Raises `InvalidRequest` with the path of the field at fault. *alone*: nobody looks up what it goes on with."""
     if len(body) > MOST_OBJECTS and body.count(b"{") > MOST_OBJECTS:
         raise InvalidRequest(f"the request has more than {MOST_OBJECTS} JSON objects", param="input")
     try:
@@ -124,8 +134,8 @@ def read(body: bytes | bytearray) -> ChatRequest:
             asked = _asked(body)
             fields = _fields(body)
     except InvalidRequest as error:
-        raise _of_an_unknown_item(error, body) or error from error.__cause__
-    _refuse_what_is_not_kept(asked)
+        raise _of_an_unknown_item(error, body, "input") or error from error.__cause__
+    _refuse_what_is_not_kept(asked, alone)
     extras = {name: bytes(value) for name, value in fields.items() if name not in _HEARD and holds(value)}
     if asked.text is not None and asked.text.verbosity is not None:
         extras["text.verbosity"] = msgspec.json.encode(asked.text.verbosity)
@@ -136,6 +146,7 @@ def read(body: bytes | bytearray) -> ChatRequest:
     return ChatRequest(
         model=asked.model,
         messages=_messages(asked),
+        opening=0 if asked.instructions is None else 1,
         stream=bool(asked.stream),
         tools=tools,
         tool_choice=choice,
@@ -170,23 +181,48 @@ def _vital(asked: _Asked, fields: dict[str, msgspec.Raw]) -> dict[str, bytes]:
     return found
 
 
-def _refuse_what_is_not_kept(asked: _Asked) -> None:
-    for name, value in (
-        ("previous_response_id", asked.previous_response_id),
-        ("conversation", asked.conversation if holds(asked.conversation) else None),
-    ):
-        if value is not None:
-            raise InvalidRequest(f"responses are not kept yet: send the whole `input`, and no `{name}`", param=name)
+def _refuse_what_is_not_kept(asked: _Asked, alone: bool) -> None:
+    """What this gateway gave no id to, another one may have kept; but it is not asked here."""
+    if alone and (asked.previous_response_id is not None or holds(asked.conversation)):
+        name = "previous_response_id" if asked.previous_response_id is not None else "conversation"
+        raise InvalidRequest(f"only what is sent is counted: send the whole `input`, and no `{name}`", param=name)
+    previous = asked.previous_response_id
+    if previous is not None and response_id.read(previous) is None:
+        raise unknown_previous(previous)
+    conversation = responses_keeping.conversation(asked.conversation)
+    if conversation is not None and not response_id.may_be_a_session(conversation):
+        raise UnknownSession(f"Conversation with id {conversation[:128]!r} not found.", param="conversation")
     if asked.background:
         raise InvalidRequest("a response is not made in the background: leave `background` out", param="background")
     if holds(asked.prompt):
         raise InvalidRequest("stored prompts are their maker's: send `instructions` and `input`", param="prompt")
 
 
+def unknown_previous(id: str) -> UnknownPrevious:
+    return UnknownPrevious(f"Previous response with id {id[:256]!r} not found.", param="previous_response_id")
+
+
+def read_items(body: bytes | bytearray) -> tuple[Message, ...]:
+    """The field `items` of *body*, which is put into a conversation. Raises `InvalidRequest`."""
+    if len(body) > MOST_OBJECTS and body.count(b"{") > MOST_OBJECTS:
+        raise InvalidRequest(f"the request has more than {MOST_OBJECTS} JSON objects", param="items")
+    try:
+        with readable():
+            said = _put(body).items
+    except InvalidRequest as error:
+        raise _of_an_unknown_item(error, body, "items") or error from error.__cause__
+    return _messages_of(said or [], "items")
+
+
 def _messages(asked: _Asked) -> tuple[Message, ...]:
-    messages = [] if asked.instructions is None else [Message(Role.SYSTEM, (Text(text=asked.instructions),))]
+    opening = [] if asked.instructions is None else [Message(Role.SYSTEM, (Text(text=asked.instructions),))]
     if isinstance(asked.input, str):
-        return (*messages, Message(Role.USER, (Text(text=asked.input),)))
+        return (*opening, Message(Role.USER, (Text(text=asked.input),)))
+    return (*opening, *_messages_of(asked.input, "input"))
+
+
+def _messages_of(items: Sequence[_Item], field: str) -> tuple[Message, ...]:
+    messages: list[Message] = []
     said: list[Part] = []  # of one turn of the assistant
     results: list[Part] = []  # of its tools
 
@@ -198,8 +234,8 @@ def _messages(asked: _Asked) -> tuple[Message, ...]:
         said.clear()
         results.clear()
 
-    for place, item in enumerate(asked.input):
-        at = f"input[{place}]"
+    for place, item in enumerate(items):
+        at = f"{field}[{place}]"
         match item.type or "message":
             case "function_call_output":
                 if said:
@@ -209,6 +245,10 @@ def _messages(asked: _Asked) -> tuple[Message, ...]:
                 close()
                 role = Role.USER if item.role == "user" else Role.SYSTEM
                 messages.append(Message(role, _content(item.content, f"{at}.content")))
+            case "item_reference" if item.id and response_id.read_item(item.id) is not None:
+                close()
+                reference = Own(origin=OWN, kind=REFERENCE, raw=msgspec.json.encode(item.id))
+                messages.append(Message(Role.ASSISTANT, (reference,)))
             case kind:
                 if results:
                     close()
@@ -325,22 +365,22 @@ def data_url(url: str, at: str) -> tuple[str | None, str | None]:
 
 def _unknown_item(kind: str, at: str) -> InvalidRequest:
     if kind == "item_reference":
-        return InvalidRequest("items are not kept yet: send the item itself", param=f"{at}.type")
+        return InvalidRequest("no item is kept under this id: send the item itself", param=f"{at}.type")
     return InvalidRequest(
         f"an item of type {kind[:64]!r} is not understood; {', '.join(sorted(UNDERSTOOD_ITEMS))} are",
         param=f"{at}.type",
     )
 
 
-def _of_an_unknown_item(error: InvalidRequest, body: bytes | bytearray) -> InvalidRequest | None:
+def _of_an_unknown_item(error: InvalidRequest, body: bytes | bytearray, field: str) -> InvalidRequest | None:
     """An item that is none of ours is named before its fields are."""
-    if not (error.param or "").startswith("input["):
+    if not (error.param or "").startswith(f"{field}["):
         return None
     try:
-        kinds = _kinds(body).input
+        kinds = _kinds(body)
     except msgspec.DecodeError:
         return None
-    for at, item in enumerate(kinds):
+    for at, item in enumerate(kinds.input if field == "input" else kinds.items):
         if item.type is not None and item.type not in UNDERSTOOD_ITEMS:
-            return _unknown_item(item.type, f"input[{at}]")
+            return _unknown_item(item.type, f"{field}[{at}]")
     return None

@@ -7,20 +7,23 @@ says so. Imported at the first request that asks for a session.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from moltbot_edge.core import session
+from moltbot_edge.core import items, references, response_id, session
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.chat import ChatRequest, Message, Role
+from moltbot_edge.core.decoding import UNREADABLE
+from moltbot_edge.core.dialect import Place
 from moltbot_edge.core.errors import (
     GatewayError,
     InvalidRequest,
     SessionConflict,
     SessionTooLarge,
     StoreError,
+    UnknownPrevious,
     UnknownSession,
 )
 from moltbot_edge.core.fold import Fold
@@ -44,7 +47,10 @@ TURN: Final = b"x-moltbot-turn"
 NOTHING: Final = Message(Role.ASSISTANT, ())
 EMPTY: Final = ChatRequest(model="", messages=())
 
+SESSION_FIELD: Final = "session"
+
 _encode = msgspec.json.Encoder().encode
+_notes = msgspec.json.Decoder(dict[str, str] | None).decode
 
 
 class Conversation:
@@ -69,8 +75,12 @@ class Conversation:
         self.turn_id = turn_id
         self.chat = whole.request
         self.before: Sequence[Turn] = () if kept is None else session.path(kept.turns, whole.parent)
-        self.last = self.before[-1] if self.before else None
-        self.headers: Headers = [(SESSION, name.encode()), (TURN, turn_id.encode())]
+        self.last = next((turn for turn in reversed(self.before) if turn.answered), None)
+        self._appends = request.head.appends
+        self.place = Place(name, turn_id if self._appends else None, request.head.parent)
+        self.headers: Headers = [(SESSION, name.encode())]
+        if self._appends:
+            self.headers.append((TURN, turn_id.encode()))
         self._store = store
         self._turns = metrics.session_turns
         self._leaf = None if kept is None else kept.leaf
@@ -84,6 +94,7 @@ class Conversation:
             tools=whole.tools,
             model=request.head.model,
             dialect=request.dialect.name,
+            metadata=_metadata(whole.request),
         )
 
     def body(self) -> bytes:
@@ -113,6 +124,8 @@ class Conversation:
 
     async def keep(self, fold: Fold, deployment: Deployment, dropped: Sequence[str]) -> None:
         """Durable when it returns, if it can be. Raises nothing of a store's."""
+        if not self._appends:
+            return
         if not fold.whole:
             self._turns.cell(SessionTooLarge.code).add()
             log.error("a turn of the session %r is not kept: its reply is longer than a session may be", self.session)
@@ -150,9 +163,34 @@ def read(request: Request) -> ChatRequest:
     return chat
 
 
-def goes_on(head: Head, name: str, kept: Kept | None, chat: ChatRequest) -> Joined:
-    """Raises `UnknownSession` where the turn that it shall go on after is not there."""
+def goes_on(head: Head, name: str, kept: Kept | None, chat: ChatRequest) -> tuple[Kept | None, Joined]:
+    """What is kept, without what was taken out of it, and *chat* joined with it.
+
+    Raises `UnknownSession`, `UnknownPrevious` and `UnknownItem` where what it shall go on with is not there.
+    """
     turns = () if kept is None else kept.turns
-    if head.parent is not None and all(turn.id != head.parent for turn in turns):
-        raise UnknownSession(f"there is no turn {head.parent!r} in the session {name!r}, or no longer")
-    return joined(turns, chat, parent=head.parent, inherits=head.inherits)
+    chat = references.resolved(chat, name, turns)
+    if kept is not None:
+        turns = items.standing(turns)
+        kept = msgspec.structs.replace(kept, turns=turns)
+    if head.parent is not None:
+        if all(turn.id != head.parent or not turn.answered for turn in turns):
+            raise _unknown(head.asked_by, name, head.parent)
+    elif kept is None and head.asked_by != SESSION_FIELD:
+        raise UnknownSession(f"Conversation with id {name!r} not found.", param=head.asked_by)
+    return kept, joined(turns, chat, parent=head.parent, inherits=head.inherits)
+
+
+def _unknown(field: str, name: str, turn: str) -> UnknownPrevious:
+    if field == "previous_response_id":
+        return UnknownPrevious(f"Previous response with id {response_id.written(name, turn)!r} not found.", param=field)
+    return UnknownPrevious(f"what `{field}` goes on after is not kept, or no longer: send the whole again", param=field)
+
+
+def _metadata(chat: ChatRequest) -> Mapping[str, str] | None:
+    """What the caller noted on it; a note of another form is not kept."""
+    said = chat.extras.get("metadata")
+    try:
+        return None if said is None else _notes(said)
+    except UNREADABLE:
+        return None

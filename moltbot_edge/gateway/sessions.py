@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from moltbot_edge.core.dialect import Operation
-from moltbot_edge.core.errors import SessionTooLarge, StoreError
+from moltbot_edge.core.errors import InvalidRequest, SessionTooLarge, StoreError
 from moltbot_edge.gateway.caller import Request
 from moltbot_edge.metrics.catalogue import Metrics
 
@@ -31,12 +31,15 @@ log = logging.getLogger(__name__)
 class SessionLimits(msgspec.Struct, frozen=True):
     """Defaults and their reasons are in `config.schema.Sessions`. With 0 for *wait_s* nobody waits.
 
-    *store_bytes* is 0 where the store has a limit of its own.
+    *store_bytes* is 0 where the store has a limit of its own. *keeps_unasked*: also what nobody said to keep, where
+    callers of its dialect expect that.
     """
 
     wait_s: float
     session_bytes: int
     store_bytes: int
+    waiters: int
+    keeps_unasked: bool
 
 
 class Sessions:
@@ -94,7 +97,7 @@ class Sessions:
 
             async with self._opening:
                 if self._store is None:
-                    opening = watched(self._opens, self.where, self._metrics, self._now)
+                    opening = watched(self._opens, self.where, self._limits.waiters, self._metrics, self._now)
                     try:
                         self._store = await self._ends.enter_async_context(opening)
                     except StoreError as error:
@@ -117,34 +120,41 @@ class Sessions:
     def wants(self, request: Request) -> bool:
         """Whether *request* asks for a conversation to be kept, where one can be."""
         head = request.head
-        return (head.session is not None or head.keeps) and (
-            request.dialect.operations.get(request.path) is Operation.CHAT
-        )
+        if head.session is None and not (head.keeps and (self._limits.keeps_unasked or not head.unasked)):
+            return False
+        return request.dialect.operations.get(request.path) is Operation.CHAT
 
     @asynccontextmanager
     async def conversation(self, request: Request) -> AsyncIterator[None]:
         """While it is open, *request* has its session for itself, and the whole conversation for its body.
 
         Raises `InvalidRequest`, `UnknownSession` where it goes on after what is not there, `SessionBusy`,
-        `SessionTooLarge`, and `StoreError`: without what was said before, an answer would be wrong in silence.
+        `SessionTooLarge`, and `StoreError`: without what was said before, an answer would be wrong in silence. What
+        goes on with nothing is only passed on where it cannot be kept.
         """
         from moltbot_edge.core.session import checked_name
         from moltbot_edge.gateway.conversation import read
 
         head = request.head
         if head.session is not None:
-            checked_name(head.session)
-        chat = read(request)
-        if chat.loads_only:
+            checked_name(head.session, head.asked_by)
+        chat = store = None
+        try:
+            chat = read(request)
+            if not chat.loads_only and (head.session is not None or not chat.vital):
+                store = await self.store()
+        except (InvalidRequest, StoreError):
+            if head.session is not None:
+                raise
+        if chat is None or store is None:
             yield
             return
         request.body = b""  # said by *chat* from here on
-        store = await self.store()
         held: AbstractAsyncContextManager[None] = nullcontext()
         name, kept = head.session, None
         if name is None:
             name = f"s-{self.new_id()}"
-        else:
+        elif head.appends:
             held = store.held(request.key, name, self._limits.wait_s)
         async with held:
             if head.session is not None:
@@ -174,12 +184,13 @@ class Sessions:
         from moltbot_edge.gateway.conversation import Conversation, goes_on
 
         leaf = None if kept is None else kept.leaf
+        kept, whole = goes_on(request.head, name, kept, chat)
         conversation = Conversation(
             store,
             request,
             name,
             kept,
-            goes_on(request.head, name, kept, chat),
+            whole,
             self.new_id(leaf),
             self._clock(),
             self._metrics,

@@ -50,7 +50,8 @@ class Translations:
 
     def head(self, request: Request, prompt_tokens: int, began: float | None = None) -> ReplyHead:
         since = None if began is None else lambda: self._now() - began
-        return ReplyHead(self._new_id(), int(self._clock()), request.head.model, since, prompt_tokens)
+        place = None if request.conversation is None else request.conversation.place
+        return ReplyHead(self._new_id(), int(self._clock()), request.head.model, since, prompt_tokens, place)
 
     def of(self, asked: Asked, deployment: Deployment, began: float) -> Translation | EmbedTranslation:
         """Raises `InvalidRequest`."""

@@ -374,6 +374,7 @@ def plain(request: ChatRequest) -> ChatRequest:
         messages=tuple(
             msgspec.structs.replace(message, parts=tuple(map(_anybodys, message.parts))) for message in request.messages
         ),
+        opening=None,
         usage_in_stream=False,
         tools=tuple(msgspec.structs.replace(tool, strict=tool.strict or None) for tool in request.tools),
         tool_choice=choice,

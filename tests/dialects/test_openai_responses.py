@@ -30,7 +30,7 @@ from moltbot_edge.core.chat import (
     ToolMode,
     ToolResult,
 )
-from moltbot_edge.core.errors import InvalidReply, InvalidRequest, TruncatedReply
+from moltbot_edge.core.errors import CallerError, InvalidReply, InvalidRequest, TruncatedReply
 from moltbot_edge.core.reply import (
     Began,
     Broke,
@@ -227,7 +227,7 @@ def test_what_only_its_maker_has_is_vital() -> None:
     ],
 )
 def test_what_is_wrong_is_named_by_its_path(fields: dict[str, Any], param: str) -> None:
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(CallerError) as refused:
         read(**fields)
     assert refused.value.param == param
 
