@@ -102,7 +102,10 @@ class Renderings:
         return msgspec.json.encode(fields)
 
     def _with_first_ids(self, body: bytes | bytearray) -> bytes | bytearray:
-        """A call is known by what was said before the first one, by its place, and by what it calls."""
+        """A call is known by what was said before the first one, by its place, what it calls, and its id's form.
+
+        Clients make up ids of one form. One of another may be what this model's template refuses.
+        """
         told = hashlib.sha256()
         began = False
         place = 0
@@ -119,7 +122,7 @@ class Renderings:
                 if call.function is None or call.id is None or len(call.id) < LEAST_ID_CHARS:
                     continue
                 one = told.copy()
-                one.update(f"{place} {call.function.name} ".encode())
+                one.update(f"{place} {len(call.id)} {call.id.isalnum()} {call.function.name} ".encode())
                 one.update(call.function.arguments)
                 first = self._ids.setdefault(one.digest(), call.id)
                 ids.add(call.id)

@@ -6,6 +6,7 @@ import json
 import random
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,6 +123,14 @@ def test_other_calls_and_other_conversations_keep_their_own_ids() -> None:
     for other in (called("call_bbbbbbbb", city="Basel"), called("call_bbbbbbbb", question="and now?"), called("short")):
         sent = body(*other)
         assert renderings.of(sent) is sent
+
+
+@pytest.mark.parametrize("fit", ["aB3dE6gH9", "callaaaaaaaa1"])
+def test_an_id_of_a_form_that_a_template_wants_is_not_made_another(fit: str) -> None:
+    renderings = Renderings()
+    renderings.of(body(*called("call_aaaaaaa1")))
+    sent = json.loads(renderings.of(body(*called(fit))))
+    assert sent["messages"][2]["tool_call_id"] == fit
 
 
 def test_two_calls_never_come_to_have_one_id() -> None:
