@@ -312,6 +312,7 @@ def _session_limits(said: SessionSettings) -> SessionLimits:
         said.wait_s if said.busy == "wait" else 0.0,
         said.session_mb * MIB,
         0 if said.store == "redis" else said.size_mb * MIB,
+        said.waiters,
         said.keep_responses,
     )
 

@@ -98,6 +98,8 @@ class Store(Protocol):
     def held(self, owner: str, session: str, wait_s: float) -> AbstractAsyncContextManager[None]:
         """While it is open nobody else has the session, here or at another gateway; who came first is first here.
 
+        A plug-in that shares sessions with no other gateway may leave this out: the gateway lets one at a time in.
+
         Raises `SessionBusy` after *wait_s*, at once where that is 0, and `Overloaded` where too many wait.
         """
         ...

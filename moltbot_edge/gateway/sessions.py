@@ -39,6 +39,7 @@ class SessionLimits(msgspec.Struct, frozen=True):
     session_bytes: int
     store_bytes: int
     waiters: int
+    waiters: int
     keeps_unasked: bool
 
 

@@ -18,6 +18,7 @@ from moltbot_edge.core.store import Page, Stats, Store
 from moltbot_edge.metrics.catalogue import Metrics
 
 T = TypeVar("T")
+Holds = Callable[[str, str, float], AbstractAsyncContextManager[None]]
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +27,16 @@ WRITES: Final = frozenset({"append", "add", "delete"})
 
 @asynccontextmanager
 async def watched(
-    opens: Callable[[], AbstractAsyncContextManager[Store]], where: str, metrics: Metrics, now: Callable[[], float]
+    opens: Callable[[], AbstractAsyncContextManager[Store]],
+    where: str,
+    waiters: int,
+    metrics: Metrics,
+    now: Callable[[], float],
 ) -> AsyncIterator[Store]:
-    """The store that *opens* makes, and *where* for the log. *now* is `time.monotonic`. Raises `StoreError`."""
+    """The store that *opens* makes, and *where* for the log. *now* is `time.monotonic`. Raises `StoreError`.
+
+    Of a store that shares sessions with no other gateway, and so lacks `held`, *waiters* wait here.
+    """
     try:
         opening = opens()
         store = await opening.__aenter__()
@@ -38,14 +46,23 @@ async def watched(
         raise _failed(error, where) from error
     log.info("sessions are kept %s", where)
     try:
-        yield WatchedStore(store, where, metrics, now)
+        yield WatchedStore(store, where, _held_by(store, waiters), metrics, now)
     finally:
         await opening.__aexit__(None, None, None)
 
 
+def _held_by(store: Store, waiters: int) -> Holds:
+    if hasattr(store, "held"):
+        return store.held
+    from moltbot_edge.stores.turnstile import Turnstile
+
+    return Turnstile(waiters).held
+
+
 class WatchedStore:
-    def __init__(self, store: Store, where: str, metrics: Metrics, now: Callable[[], float]) -> None:
+    def __init__(self, store: Store, where: str, holds: Holds, metrics: Metrics, now: Callable[[], float]) -> None:
         self.now = now
+        self._holds = holds
         self._store = store
         self._where = where
         self._metrics = metrics
@@ -77,7 +94,7 @@ class WatchedStore:
         await self._watched("compact", self._store.compact())
 
     def held(self, owner: str, session: str, wait_s: float) -> AbstractAsyncContextManager[None]:
-        return _Held(self, self._store.held(owner, session, wait_s))
+        return _Held(self, self._holds(owner, session, wait_s))
 
     async def _watched(self, action: str, call: Awaitable[T]) -> T:
         began = self.now()
