@@ -39,7 +39,6 @@ class SessionLimits(msgspec.Struct, frozen=True):
     session_bytes: int
     store_bytes: int
     waiters: int
-    waiters: int
     keeps_unasked: bool
 
 
