@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
@@ -145,24 +145,31 @@ class Redis:
         async with self._turnstile.held(owner, session, wait_s):
             key, token = f"{PREFIX}lease{APART}{owner}{APART}{session}", secrets.token_hex(16)
             waited_s = asyncio.get_running_loop().time() - began
-            await self._lease(key, token, session, wait_s, max(0.0, wait_s - waited_s))
+            try:
+                await self._lease(key, token, session, wait_s, max(0.0, wait_s - waited_s))
+            except asyncio.CancelledError:  # the lease may be there
+                await self._release(key, token)
+                raise
             renewing = asyncio.create_task(self._renew(key, token))
             try:
                 yield
             finally:
                 renewing.cancel()
-                with suppress(StoreError):  # then it ends by itself
-                    await self._asked(self._server.eval(RELEASE, 1, key, token))
+                await self._release(key, token)
 
     async def _lease(self, key: str, token: str, session: str, wait_s: float, left_s: float) -> None:
         clock = asyncio.get_running_loop().time
         end, pause_s = clock() + left_s, ASKED_AGAIN_S[0]
-        while not await self._asked(self._server.set(key, token, nx=True, px=int(LEASE_S * 1000))):
+        while not await _to_its_end(self._asked(self._server.set(key, token, nx=True, px=int(LEASE_S * 1000)))):
             left_s = end - clock()
             if left_s <= 0:
                 raise busy(session, wait_s)
             await asyncio.sleep(min(left_s, pause_s * random.uniform(0.5, 1.5)))
             pause_s = min(pause_s * 1.5, ASKED_AGAIN_S[1])
+
+    async def _release(self, key: str, token: str) -> None:
+        with suppress(StoreError):  # then it ends by itself
+            await self._asked(self._server.eval(RELEASE, 1, key, token))
 
     async def _renew(self, key: str, token: str) -> None:
         held = True
@@ -180,7 +187,7 @@ class Redis:
         said += [int(self._options.clock() * 1000), session, owner + APART + session]
         for turn, value in zip(turns, values, strict=True):
             said += [turn.id, value]
-        outcome, detail = await self._asked(self._server.eval(PUT, len(keys), *keys, *said))
+        outcome, detail = await _to_its_end(self._asked(self._server.eval(PUT, len(keys), *keys, *said)))
         if outcome == 0 and detail.decode() != turns[-1].id:  # else it was put, and the answer was lost
             raise conflict(session, leaf, detail.decode() or None)
         if outcome == 1:
@@ -204,6 +211,18 @@ class Redis:
                 return StoreReadOnly(f"the Redis server at {where} is a replica and takes no sessions ({error})")
             case _:
                 return StoreUnreachable(f"the Redis server at {where} does not serve ({error})", retry_after_s=5.0)
+
+
+async def _to_its_end(call: Coroutine[Any, Any, T]) -> T:
+    """A cancellation comes through when the server has answered: what it did is done before what is asked next."""
+    task = asyncio.ensure_future(call)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # nobody is left to hear it
+        raise
 
 
 def _turns(owner: str, session: str) -> str:

@@ -163,3 +163,27 @@ def test_turns_that_were_not_written_here_are_passed_over(redis_server: RedisSer
             assert await asked_in(store) == ["one"]
 
     asyncio.run(scenario())
+
+
+def test_whoever_leaves_at_any_moment_gives_up_the_lease_and_the_next_finds_what_it_wrote(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        given = options(tmp_path, url=redis_server.url)
+        async with opened(given) as one, opened(given) as other:
+
+            async def writer(number: int) -> None:
+                async with one.held("kitchen", "talk", 5.0):
+                    await goes_on(one, f"from {number}")
+
+            for number in range(60):
+                leaver = asyncio.create_task(writer(number))
+                await asyncio.sleep(0.0001 * number)
+                leaver.cancel()
+                await asyncio.wait([leaver])
+                async with other.held("kitchen", "talk", 0.0):
+                    before = await asked_in(other)
+                    await asyncio.sleep(0.002)
+                    assert await asked_in(other) == before
+
+    asyncio.run(scenario())
