@@ -13,6 +13,7 @@ from moltbot_edge import api
 from moltbot_edge.api import Candidate, Deployment, RouteQuery, Standing, Upstream
 from moltbot_edge.config.schema import Config
 from moltbot_edge.core import errors
+from moltbot_edge.core.staying import settled
 from moltbot_edge.kernel.discover import in_folder
 from moltbot_edge.kernel.registry import Registry
 
@@ -62,6 +63,14 @@ def test_the_policy_of_the_page_works_with_the_configuration_of_the_page(tmp_pat
 def test_the_function_of_the_page_works(tmp_path: Path) -> None:
     idle_first = registry_of(tmp_path, *blocks("python")).build("policy", "idle-first")
     assert idle_first([BOX, CLOUD], RouteQuery("chat")) == [CLOUD, BOX]
+
+
+def test_the_one_of_the_page_that_only_spreads_leaves_a_kept_conversation_where_it_is(tmp_path: Path) -> None:
+    at_random = registry_of(tmp_path, *blocks("python")).build("policy", "at-random")
+    query = RouteQuery("chat", chance=0.5, stays=CLOUD.deployment.name)
+    said = at_random([CLOUD, BOX], query)
+    assert said.order == [BOX, CLOUD]
+    assert settled(said, [CLOUD, BOX], query).order == (CLOUD, BOX)
 
 
 def test_the_example_of_the_docstring_is_the_one_of_the_page() -> None:

@@ -43,7 +43,7 @@ def settled(choice: Choice, candidates: Sequence[Candidate], query: RouteQuery) 
     if all(one.deployment.name != query.stays for one in candidates):
         reason = f"{query.stays} cannot be asked"
     elif last is not None and last in order[: choice.equal]:
-        reason = f"{query.stays} is busy"
+        reason = f"{first.deployment.name} answers sooner"
     cost = _cost(first, query)
     return replace(choice, reason=f"moves: {reason}, {cost}" if reason else f"moves: {cost}")
 

@@ -1,7 +1,8 @@
 """One run: requests come, are routed by a policy, are answered, and teach the gateway's own scoreboard.
 
 With hedging, a second machine is asked as `gateway.hedging` does it. A loser's work is saved only where no other
-request waits behind it: a machine here plans a request as it comes.
+request waits behind it: a machine here plans a request as it comes. Where conversations are kept, the router knows who
+answered last, as `gateway.plan` does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from moltbot_edge.core import prefixes, routing
 from moltbot_edge.core.budget import Budget, Terms
 from moltbot_edge.core.hedging import RECENT, Expected, late_by, wait_s
 from moltbot_edge.core.speed import Sent
+from moltbot_edge.core.staying import settled
 from moltbot_edge.gateway.standings import Standings
 
 from .fleets import Fleet
@@ -36,9 +38,11 @@ def power_of_two(candidates: Sequence[Candidate], query: RouteQuery) -> Sequence
     return [*two, *(candidate for candidate in candidates if candidate not in two)]
 
 
-def first_token_times(fleet: Fleet, policy: Policy, seed: int, *, hedged: bool = False) -> list[float]:
-    """Seconds from each request to its first token, in the requests' order."""
-    course = Course(fleet, policy, seed, hedged=hedged)
+def first_token_times(
+    fleet: Fleet, policy: Policy, seed: int, *, hedged: bool = False, kept: bool = False
+) -> list[float]:
+    """Seconds from each request to its first token, in the requests' order. *kept*: conversations are."""
+    course = Course(fleet, policy, seed, hedged=hedged, kept=kept)
     for turn, job in enumerate(fleet.jobs(random.Random(f"{seed} requests"), fleet.every_s)):
         course.until(job.at)
         course.request(turn, job)
@@ -57,10 +61,12 @@ class Asked:
 class Course:
     """*times* are of the first tokens, by the requests' numbers."""
 
-    def __init__(self, fleet: Fleet, policy: Policy, seed: int, *, hedged: bool) -> None:
+    def __init__(self, fleet: Fleet, policy: Policy, seed: int, *, hedged: bool, kept: bool) -> None:
         self.times: dict[int, float] = {}
         self._policy = policy
         self._hedged = hedged
+        self._kept = kept
+        self._last: dict[int, str] = {}  # who answered, by conversation
         self._noise = random.Random(f"{seed} noise")
         self._draws = random.Random(f"{seed} draws")
         self._machines = {machine.name: machine for machine in fleet.machines(random.Random(f"{seed} machines"))}
@@ -84,9 +90,12 @@ class Course:
         marks = prefixes.marks(job.body)
         candidates = self._standings.candidates(self._deployments, len(job.body), marks)
         tokens = int(candidates[0].prompt_tokens or 0)
-        query = RouteQuery("chat", tokens, None, turn, self._draws.random(), body=job.body, now=now)
-        said = self._policy(routing.eligible(candidates, query), query)
-        order = said.order if isinstance(said, Choice) else said
+        stays = None if job.conversation is None else self._last.get(job.conversation)
+        query = RouteQuery("chat", tokens, None, turn, self._draws.random(), body=job.body, now=now, stays=stays)
+        ready = routing.eligible(candidates, query)
+        said = self._policy(ready, query)
+        choice = said if isinstance(said, Choice) else Choice(said)
+        order = (choice if stays is None else settled(choice, ready, query)).order
         first = self._ask(order[0].deployment, job, now, marks)
         if self._hedged and len(order) > 1:
             expected, others = (_expected(one, query) for one in order[:2])
@@ -133,6 +142,8 @@ class Course:
     def _answered(self, turn: int, job: Job, asked: Asked) -> None:
         done, deployment = asked.done, asked.deployment
         self.times[turn] = done.first_token - job.at
+        if self._kept and job.conversation is not None:
+            self._last[job.conversation] = deployment.name
         outcome = Outcome(
             deployment.name,
             200,

@@ -1,4 +1,4 @@
-"""Four fleets, and the requests that come to them. The same seed gives the same requests, whatever the policy."""
+"""Fleets, and the requests that come to them. The same seed gives the same requests, whatever the policy."""
 
 from __future__ import annotations
 
@@ -101,6 +101,15 @@ def _one_stalls(chance: random.Random) -> list[Machine]:
     return [Machine("a"), Machine("b"), Machine("stalls", stalls=_stalls(chance))]
 
 
+def _equal_that_keep(chance: random.Random) -> list[Machine]:
+    return [Machine(name, keeps=CONVERSATIONS) for name in "abc"]
+
+
+def _unequal_that_keep(chance: random.Random) -> list[Machine]:
+    slow = Machine("slow", prefill_rate=80.0, decode_rate=8.0, fixed_s=0.25, keeps=CONVERSATIONS)
+    return [Machine("a", keeps=CONVERSATIONS), Machine("b", keeps=CONVERSATIONS), slow]
+
+
 def _one_warm(chance: random.Random) -> list[Machine]:
     warm = OrderedDict.fromkeys(range(CONVERSATIONS), 1_500)
     return [Machine("a"), Machine("b"), Machine("warm", keeps=CONVERSATIONS, kept=warm)]
@@ -113,5 +122,14 @@ FLEETS: Mapping[str, Fleet] = {
         Fleet("three, one of them 5x slower", 7.0, _one_slow, _jobs),
         Fleet("three, one of them stalls", 3.0, _one_stalls, _jobs),
         Fleet("three, one of them with a warm cache", 4.0, _one_warm, _talk),
+    )
+}
+
+# Conversations that go on, on machines that all keep what they have read.
+TALKING: Mapping[str, Fleet] = {
+    fleet.name: fleet
+    for fleet in (
+        Fleet("three equal", 3.0, _equal_that_keep, _talk),
+        Fleet("three, one of them 5x slower", 6.0, _unequal_that_keep, _talk),
     )
 }

@@ -59,7 +59,7 @@ def test_it_moves_where_the_wait_is_longer_than_the_switch(work_s: float, order:
     choice = settled(Choice((b, a), equal=2), (a, b), STAYS_A)
     assert names(choice) == order
     if order == "ba":
-        assert choice.reason == "moves: a is busy, reads 1000 tokens in 10 s"
+        assert choice.reason == "moves: b answers sooner, reads 1000 tokens in 10 s"
 
 
 def test_one_of_which_nothing_is_known_is_taken_for_as_fast_as_who_holds_it() -> None:

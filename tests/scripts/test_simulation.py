@@ -10,15 +10,17 @@ from statistics import fmean, quantiles
 import pytest
 from simulation.__main__ import policies
 from simulation.course import first_token_times, power_of_two
-from simulation.fleets import FLEETS
+from simulation.fleets import FLEETS, TALKING
 from simulation.machine import Job, Machine
 
 from moltbot_edge.api import Candidate, Deployment, RouteQuery, Standing, Upstream
+from moltbot_edge.kernel.registry import Registry
 
 PAGE = Path(__file__).parents[2] / "docs" / "routing.md"
+_BESIDE_OTHERS = PAGE.read_text().partition("## What it comes to")[2].partition("With `--hedged`")[0]
 ROWS = {
     cells[1].strip(): [tuple(map(float, cell.replace("*", "").split(" / "))) for cell in cells[2:-1]]
-    for cells in (line.split("|") for line in PAGE.read_text().partition("With `--hedged`")[0].splitlines())
+    for cells in (line.split("|") for line in _BESIDE_OTHERS.splitlines())
     if re.match(r"\| (two|three)", "|".join(cells))
 }
 
@@ -94,3 +96,20 @@ def test_power_of_two_draws_every_pair_alike_and_takes_the_less_busy() -> None:
     ]
     firsts = [power_of_two(fleet, RouteQuery("m", chance=i / 300))[0].deployment.name for i in range(300)]
     assert [firsts.count(name) for name in "abc"] == [200, 100, 0]
+
+
+@pytest.mark.parametrize("policy", ["round-robin", "least-busy", "weighted"])
+@pytest.mark.parametrize("name", TALKING)
+def test_who_only_spreads_is_the_sooner_where_conversations_are_kept(policy: str, name: str) -> None:
+    of = Registry().build("policy", policy)
+    kept, not_kept = (fmean(first_token_times(TALKING[name], of, 1, kept=one)) for one in (True, False))
+    assert kept < not_kept * 0.75
+
+
+def test_the_page_has_what_a_kept_conversation_gains() -> None:
+    rows = re.findall(
+        r"^\| ([\w ,]+) \| ([\w-]+) \| ([\d.]+) / [\d.]+ \| ([\d.]+) / [\d.]+ \|$", PAGE.read_text(), re.M
+    )
+    assert {name for name, *_ in rows} == set(TALKING)
+    for _, policy, not_kept, kept in rows:
+        assert float(kept) <= float(not_kept) * (1.02 if policy == "fastest" else 0.6)
