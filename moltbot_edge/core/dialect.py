@@ -97,7 +97,8 @@ class ReplyHead(msgspec.Struct, frozen=True):
     """What a writer says of a reply: an *id* of ours, seconds since 1970, the model's name as the caller used it.
 
     *elapsed_s* tells how long ago the request came, for a dialect whose replies say so. *prompt_tokens* are estimated,
-    for where the upstream counts none. A dialect whose replies can say where they are kept has the *place*.
+    for where the upstream counts none; *left_out_tokens*, of a conversation that was longer than the upstream takes, are
+    not among them. A dialect whose replies can say where they are kept has the *place*.
     """
 
     id: str
@@ -106,6 +107,7 @@ class ReplyHead(msgspec.Struct, frozen=True):
     elapsed_s: Callable[[], float] | None = None
     prompt_tokens: int = 0
     place: Place | None = None
+    left_out_tokens: int = 0
 
 
 class Mender(Protocol):

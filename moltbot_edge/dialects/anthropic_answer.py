@@ -123,7 +123,7 @@ class StreamAnswer(_Answer):
     def _start(self, events: Sequence[Event], pieces: list[bytes]) -> None:
         self._begun = True
         known = next((event for event in events if type(event) is UsageSaid), None)
-        usage = anthropic_usage.written(known, self._head.prompt_tokens)
+        usage = anthropic_usage.written(known, self._head)
         message = self._message(content=[], stop_reason=None, stop_sequence=None, usage=usage)
         pieces += b"event: message_start\ndata: ", _json({"type": "message_start", "message": message}), b"\n\n"
 
@@ -241,7 +241,7 @@ class StreamAnswer(_Answer):
         self._flush(pieces)
         reason, sequence = _stop_reason(self._finished, self._called)
         delta = {"stop_reason": reason, "stop_sequence": sequence}
-        usage = anthropic_usage.written(self._usage, self._head.prompt_tokens)
+        usage = anthropic_usage.written(self._usage, self._head)
         said = {"type": "message_delta", "delta": delta, "usage": usage}
         pieces += b"event: message_delta\ndata: ", _json(said), b"\n\n", STOP
         return b"".join(pieces)
@@ -293,7 +293,7 @@ class WholeAnswer(_Answer):
                 content=[_written(block) for block in self._blocks],
                 stop_reason=reason,
                 stop_sequence=sequence,
-                usage=anthropic_usage.written(self._usage, self._head.prompt_tokens),
+                usage=anthropic_usage.written(self._usage, self._head),
             )
         )
 

@@ -11,6 +11,7 @@ import msgspec
 
 from moltbot_edge.core import sse
 from moltbot_edge.core.decoding import UNREADABLE
+from moltbot_edge.core.dialect import ReplyHead
 from moltbot_edge.core.events import Timings, Usage
 from moltbot_edge.core.reply import UsageSaid
 
@@ -53,9 +54,9 @@ def _tokens(said: int | None) -> int:
     return min(max(said or 0, 0), MOST_TOKENS)
 
 
-def written(told: UsageSaid | None, prompt_tokens: int) -> dict[str, Any]:
-    """*prompt_tokens* are an estimate, for as long as nobody has told."""
-    usage = Usage(prompt_tokens) if told is None else told.usage
+def written(told: UsageSaid | None, head: ReplyHead) -> dict[str, Any]:
+    """The tokens of *head* are an estimate, for as long as nobody has told."""
+    usage = Usage(head.prompt_tokens) if told is None else told.usage
     kept = 0 if told is None else told.cache_write_tokens or 0
     said: dict[str, Any] = {
         "input_tokens": max(usage.input_tokens - usage.cached_tokens - kept, 0),
@@ -65,6 +66,8 @@ def written(told: UsageSaid | None, prompt_tokens: int) -> dict[str, Any]:
     }
     if told is not None and told.reasoning_tokens is not None:
         said["output_tokens_details"] = {"thinking_tokens": told.reasoning_tokens}
+    if head.left_out_tokens:
+        said["left_out_tokens"] = head.left_out_tokens
     return said
 
 

@@ -208,6 +208,7 @@ class _ChatLine(msgspec.Struct, omit_defaults=True):
     prompt_eval_duration: int = 0
     eval_count: int = 0
     eval_duration: int = 0
+    left_out_tokens: int = 0
 
 
 class _GenerateLine(msgspec.Struct, omit_defaults=True):
@@ -225,6 +226,7 @@ class _GenerateLine(msgspec.Struct, omit_defaults=True):
     prompt_eval_duration: int = 0
     eval_count: int = 0
     eval_duration: int = 0
+    left_out_tokens: int = 0
 
 
 class _Writing:
@@ -308,6 +310,7 @@ class _Writing:
         line.prompt_eval_duration = nanoseconds(read_s)
         line.eval_count = usage.output_tokens
         line.eval_duration = nanoseconds(wrote_s)
+        line.left_out_tokens = self._head.left_out_tokens
         place = self._head.place
         if isinstance(line, _GenerateLine) and place is not None and place.turn is not None:
             line.context = ollama_context.written(place.session, place.turn)

@@ -55,6 +55,7 @@ class StreamAnswer:
         self._no_usage = b',"usage":null' if request.usage_in_stream else b""
         self._after = b',"logprobs":null,"finish_reason":null}]%b}\n\n' % self._no_usage
         self._tells_usage = request.usage_in_stream
+        self._left_out_tokens = head.left_out_tokens
         self._text = self._before + b'{"content":'
         self._text_end = b"}" + self._after
         self._begun = False
@@ -122,7 +123,8 @@ class StreamAnswer:
         if not self._finished:
             self._finish("stop", pieces)
         if self._tells_usage:
-            pieces += self._opening, b',"choices":[],"usage":', _json(_usage(self._usage)), b"}\n\n"
+            usage = _usage(self._usage, self._left_out_tokens)
+            pieces += self._opening, b',"choices":[],"usage":', _json(usage), b"}\n\n"
         pieces.append(DONE)
         return b"".join(pieces)
 
@@ -192,7 +194,7 @@ class WholeAnswer:
                 "created": head.created,
                 "model": head.model,
                 "choices": [choice],
-                "usage": _usage(self._usage),
+                "usage": _usage(self._usage, head.left_out_tokens),
             }
         )
 
@@ -200,7 +202,7 @@ class WholeAnswer:
         return error_object(error)
 
 
-def _usage(told: UsageSaid | None) -> dict[str, Any]:
+def _usage(told: UsageSaid | None, left_out_tokens: int) -> dict[str, Any]:
     usage = Usage() if told is None else told.usage
     said: dict[str, Any] = {
         "prompt_tokens": usage.input_tokens,
@@ -210,6 +212,8 @@ def _usage(told: UsageSaid | None) -> dict[str, Any]:
     }
     if told is not None and told.reasoning_tokens is not None:
         said["completion_tokens_details"] = {"reasoning_tokens": told.reasoning_tokens}
+    if left_out_tokens:
+        said["left_out_tokens"] = left_out_tokens
     return said
 
 

@@ -347,7 +347,7 @@ class ReplyWriter:
             "output": [item for item in self._output if item is not None],
         }
         if self._usage is not None:
-            said["usage"] = _usage(self._usage)
+            said["usage"] = _usage(self._usage, self._head.left_out_tokens)
         if status == "incomplete":
             reason = "max_output_tokens" if self._finish is FinishReason.LENGTH else "content_filter"
             said["incomplete_details"] = {"reason": reason}
@@ -416,9 +416,9 @@ def _call(call: _Call, arguments: str, status: str) -> dict[str, Any]:
     }
 
 
-def _usage(told: UsageSaid) -> dict[str, Any]:
+def _usage(told: UsageSaid, left_out_tokens: int) -> dict[str, Any]:
     usage = told.usage
-    return {
+    said: dict[str, Any] = {
         "input_tokens": usage.input_tokens,
         "input_tokens_details": {
             "cached_tokens": usage.cached_tokens,
@@ -428,6 +428,9 @@ def _usage(told: UsageSaid) -> dict[str, Any]:
         "output_tokens_details": {"reasoning_tokens": told.reasoning_tokens or 0},
         "total_tokens": usage.input_tokens + usage.output_tokens,
     }
+    if left_out_tokens:
+        said["left_out_tokens"] = left_out_tokens
+    return said
 
 
 def _logprob(token: TokenLogProb) -> dict[str, Any]:
