@@ -22,7 +22,6 @@ named in its options first, and leaves long ones in the order in which they came
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Meta, Struct, field
@@ -72,8 +71,11 @@ from moltbot_edge.core.errors import (
     TruncatedReply,
     Unauthenticated,
     UnknownExchange,
+    UnknownItem,
     UnknownModel,
     UnknownPath,
+    UnknownPrevious,
+    UnknownResponse,
     UnknownSession,
     Unreachable,
     UpstreamBroke,
@@ -94,7 +96,7 @@ from moltbot_edge.kernel.marks import mark
 
 if TYPE_CHECKING:
     from moltbot_edge.core import chat, embedding, record, reply, session
-    from moltbot_edge.core.store import Opens
+    from moltbot_edge.core.store import Opens, Page, Stats, Store, StoreOptions, Summary
 
 __all__ = [
     "EVENT_STREAM",
@@ -127,6 +129,7 @@ __all__ = [
     "Outcome",
     "Outgoing",
     "Overloaded",
+    "Page",
     "Policy",
     "Progress",
     "Prompt",
@@ -141,20 +144,27 @@ __all__ = [
     "SessionTooLarge",
     "Speed",
     "Standing",
+    "Stats",
+    "Store",
     "StoreDamaged",
     "StoreError",
     "StoreFull",
     "StoreLocked",
+    "StoreOptions",
     "StoreReadOnly",
     "StoreUnreachable",
     "Struct",
+    "Summary",
     "Tally",
     "Timings",
     "TruncatedReply",
     "Unauthenticated",
     "UnknownExchange",
+    "UnknownItem",
     "UnknownModel",
     "UnknownPath",
+    "UnknownPrevious",
+    "UnknownResponse",
     "UnknownSession",
     "Unreachable",
     "Upstream",
@@ -196,10 +206,16 @@ def store(name: str) -> Callable[[S], S]:
     return mark("store", name)
 
 
-def __getattr__(name: str) -> ModuleType:
-    """The canonical chat, the events of its reply, embeddings and sessions: imported where somebody needs them."""
-    if name not in ("chat", "embedding", "record", "reply", "session"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from moltbot_edge.core import chat, embedding, record, reply, session
+def __getattr__(name: str) -> object:
+    """The canonical chat, the events of its reply, embeddings, sessions and their stores: imported where somebody
+    needs them.
+    """
+    if name in ("chat", "embedding", "record", "reply", "session"):
+        from moltbot_edge.core import chat, embedding, record, reply, session
 
-    return {"chat": chat, "embedding": embedding, "record": record, "reply": reply, "session": session}[name]
+        return {"chat": chat, "embedding": embedding, "record": record, "reply": reply, "session": session}[name]
+    if name in ("Page", "Stats", "Store", "StoreOptions", "Summary"):
+        from moltbot_edge.core import store
+
+        return getattr(store, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
