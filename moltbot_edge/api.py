@@ -22,7 +22,8 @@ named in its options first, and leaves long ones in the order in which they came
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Meta, Struct, field
 
@@ -96,7 +97,7 @@ from moltbot_edge.kernel.marks import mark
 
 if TYPE_CHECKING:
     from moltbot_edge.core import chat, embedding, record, reply, session
-    from moltbot_edge.core.store import Opens, Page, Stats, Store, StoreOptions, Summary
+    from moltbot_edge.core.store import Page, Stats, Store, StoreOptions, Summary
 
 __all__ = [
     "EVENT_STREAM",
@@ -188,7 +189,7 @@ __all__ = [
 
 P = TypeVar("P", bound=Policy | type[Policy])
 D = TypeVar("D", bound=type[Dialect])
-S = TypeVar("S", bound="Opens")
+S = TypeVar("S", bound="Callable[[StoreOptions], AbstractAsyncContextManager[Any]]")
 
 
 def policy(name: str) -> Callable[[P], P]:

@@ -304,7 +304,18 @@ def session_store(settings: SessionSettings, registry: Registry) -> AbstractAsyn
         waiters=settings.waiters,
     )
     opens: Opens = registry.build("store", settings.store)
-    return opens(options)
+    return _with_turns(opens(options), settings.waiters)
+
+
+@asynccontextmanager
+async def _with_turns(opening: AbstractAsyncContextManager[Store], waiters: int) -> AsyncIterator[Store]:
+    """A plug-in's store that shares sessions with no other gateway need not know how requests wait for each other."""
+    async with opening as store:
+        if not hasattr(store, "held"):
+            from moltbot_edge.stores.turnstile import Turnstile
+
+            store.held = Turnstile(waiters).held  # type: ignore[method-assign]
+        yield store
 
 
 def _session_limits(said: SessionSettings) -> SessionLimits:
@@ -312,7 +323,6 @@ def _session_limits(said: SessionSettings) -> SessionLimits:
         said.wait_s if said.busy == "wait" else 0.0,
         said.session_mb * MIB,
         0 if said.store == "redis" else said.size_mb * MIB,
-        said.waiters,
         said.keep_responses,
     )
 

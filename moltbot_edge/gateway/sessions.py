@@ -38,7 +38,6 @@ class SessionLimits(msgspec.Struct, frozen=True):
     wait_s: float
     session_bytes: int
     store_bytes: int
-    waiters: int
     keeps_unasked: bool
 
 
@@ -97,7 +96,7 @@ class Sessions:
 
             async with self._opening:
                 if self._store is None:
-                    opening = watched(self._opens, self.where, self._limits.waiters, self._metrics, self._now)
+                    opening = watched(self._opens, self.where, self._metrics, self._now)
                     try:
                         self._store = await self._ends.enter_async_context(opening)
                     except StoreError as error:

@@ -18,7 +18,6 @@ from moltbot_edge.core.store import Page, Stats, Store
 from moltbot_edge.metrics.catalogue import Metrics
 
 T = TypeVar("T")
-Holds = Callable[[str, str, float], AbstractAsyncContextManager[None]]
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +28,10 @@ WRITES: Final = frozenset({"append", "add", "delete"})
 async def watched(
     opens: Callable[[], AbstractAsyncContextManager[Store]],
     where: str,
-    waiters: int,
     metrics: Metrics,
     now: Callable[[], float],
 ) -> AsyncIterator[Store]:
-    """The store that *opens* makes, and *where* for the log. *now* is `time.monotonic`. Raises `StoreError`.
-
-    Of a store that shares sessions with no other gateway, and so lacks `held`, *waiters* wait here.
-    """
+    """The store that *opens* makes, and *where* for the log. *now* is `time.monotonic`. Raises `StoreError`."""
     try:
         opening = opens()
         store = await opening.__aenter__()
@@ -46,23 +41,14 @@ async def watched(
         raise _failed(error, where) from error
     log.info("sessions are kept %s", where)
     try:
-        yield WatchedStore(store, where, _held_by(store, waiters), metrics, now)
+        yield WatchedStore(store, where, metrics, now)
     finally:
         await opening.__aexit__(None, None, None)
 
 
-def _held_by(store: Store, waiters: int) -> Holds:
-    if hasattr(store, "held"):
-        return store.held
-    from moltbot_edge.stores.turnstile import Turnstile
-
-    return Turnstile(waiters).held
-
-
 class WatchedStore:
-    def __init__(self, store: Store, where: str, holds: Holds, metrics: Metrics, now: Callable[[], float]) -> None:
+    def __init__(self, store: Store, where: str, metrics: Metrics, now: Callable[[], float]) -> None:
         self.now = now
-        self._holds = holds
         self._store = store
         self._where = where
         self._metrics = metrics
@@ -94,7 +80,7 @@ class WatchedStore:
         await self._watched("compact", self._store.compact())
 
     def held(self, owner: str, session: str, wait_s: float) -> AbstractAsyncContextManager[None]:
-        return _Held(self, self._holds(owner, session, wait_s))
+        return _Held(self, self._store.held(owner, session, wait_s))
 
     async def _watched(self, action: str, call: Awaitable[T]) -> T:
         began = self.now()
