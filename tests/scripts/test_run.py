@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import sys
 import sysconfig
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,7 +78,7 @@ def test_the_small_model_is_served_as_the_readme_says_until_a_signal(
     process = subprocess.Popen(
         [checkout / "scripts/run", "--port", "0"],
         cwd=tmp_path / "elsewhere",
-        env=offline,
+        env=offline | {"MOLTBOT_EDGE_SESSIONS_PATH": str(tmp_path / "sessions")},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -95,6 +97,12 @@ def test_the_small_model_is_served_as_the_readme_says_until_a_signal(
                 [sys.executable, "-c", pasted], env=offline, capture_output=True, text=True, check=True
             )
             assert words.stdout == "The capital of France is Paris.\n"
+        first, second = conversation(base[1], offline)
+        assert first["model"] == "smollm2-135m-instruct.q4_1"
+        read = second["usage"]
+        assert read["prompt_tokens"] > first["usage"]["total_tokens"]
+        # The last of a reply is written and never read; with what follows, it may be cut up in another way.
+        assert read["prompt_tokens_details"]["cached_tokens"] >= first["usage"]["total_tokens"] - 3
         with urllib.request.urlopen(f"{base[1]}/metrics") as reply:
             assert b'model="smollm2-135m-instruct.q4_1",status="200"' in reply.read()
         process.send_signal(signal.SIGTERM)
@@ -103,6 +111,14 @@ def test_the_small_model_is_served_as_the_readme_says_until_a_signal(
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def conversation(url: str, environment: dict[str, str]) -> list[Any]:
+    """What is answered to the block that asks twice."""
+    (block,) = re.findall(r"```sh\n(ask\(\) .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    pasted = block.replace("http://127.0.0.1:8080", url)
+    run = subprocess.run(["bash", "-c", pasted], env=environment, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in run.stdout.splitlines()]
 
 
 def test_a_configuration_decides_what_is_served(checkout: Path, offline: dict[str, str], tmp_path: Path) -> None:
