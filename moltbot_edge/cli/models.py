@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 import msgspec
 
+from moltbot_edge.cli.listing import Listing
 from moltbot_edge.cli.reading import read_here
 from moltbot_edge.config.catalog import catalog_of, engines_of
 from moltbot_edge.config.load import KEY_VARIABLE, find_config, model_stores
@@ -51,15 +52,6 @@ class Asking(msgspec.Struct):
     as_json: bool
 
 
-class _Default(click.Group):
-    """Without a command: `list`, with its options."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-
 def _common(command: F) -> F:
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
@@ -70,7 +62,7 @@ def _common(command: F) -> F:
     return command
 
 
-@click.group(cls=_Default, epilog=EPILOG)
+@click.group(cls=Listing, epilog=EPILOG)
 def models() -> None:
     """The models of this board: what there is, what fits, what runs."""
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from moltbot_edge.config.schema import Config
-from moltbot_edge.core.errors import UnknownPath
+from moltbot_edge.core.errors import UnknownPath, UnknownSession
 from moltbot_edge.gateway.explanation import Explanation
 from moltbot_edge.http_client import Client, Clients, ConnectError, HTTPError, Response
 from moltbot_edge.local.pull import Asked, Event
@@ -20,7 +20,10 @@ from moltbot_edge.network.certificates import Certificates
 
 MODELS: Final = "/admin/models"
 EXPLAIN: Final = "/admin/router/explain"
+SESSIONS: Final = "/v1/sessions"
+COMPACT: Final = "/admin/sessions/compact"
 WITH_A_KEY: Final = "(--key KEY, or MOLTBOT_EDGE_KEY in the environment)"
+WHAT_THERE_IS: Final = "`moltbot-edge sessions` lists what there is"
 ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -35,6 +38,10 @@ class _Refused(msgspec.Struct):
 
 class Refused(Exception):
     """What the gateway said instead, or why it could not be asked."""
+
+
+class NobodyThere(Exception):
+    """Nobody listens, or somebody who knows nothing of what was asked."""
 
 
 class Running:
@@ -99,6 +106,29 @@ class Running:
         except (HTTPError, msgspec.DecodeError) as error:
             raise Refused(f"{self.url} went away: {error}. The next pull goes on from here") from error
 
+    def sessions(self, method: str, path: str = "", *, content: bytes | None = None, **query: str | None) -> bytes:
+        """What `server.sessions` answers at *path*, below its own. Raises `NobodyThere`."""
+        with self.session_lines(method, path, content=content, **query) as pieces:
+            return b"".join(pieces)
+
+    @contextmanager
+    def session_lines(
+        self, method: str, path: str = "", *, content: bytes | None = None, **query: str | None
+    ) -> Generator[Iterator[bytes]]:
+        """As `sessions`, as it comes."""
+        url = COMPACT if path == "compact" else f"{SESSIONS}{path}"
+        params = {name: value for name, value in query.items() if value is not None}
+        try:
+            with self._client.stream(method, url, params=params, content=content) as answer:
+                if answer.status_code >= 400:
+                    answer.read()
+                    raise _refusal(answer)
+                yield answer.iter_bytes()
+        except ConnectError as error:
+            raise NobodyThere from error
+        except HTTPError as error:
+            raise Refused(f"{self.url} does not answer: {error or error.__class__.__name__}") from error
+
 
 @contextmanager
 def running(config: Config, key: str | None) -> Generator[Running]:
@@ -119,6 +149,23 @@ def running(config: Config, key: str | None) -> Generator[Running]:
 
 def of(name: str, action: str = "") -> str:
     return quote(name, safe="/") + (f"/{action}" if action else "")
+
+
+def in_path(name: str) -> str:
+    """A name as one piece of a path: also ``..``, which would be a step up."""
+    return "/" + quote(name, safe="").replace(".", "%2E")
+
+
+def _refusal(answer: Response) -> Exception:
+    try:
+        refused = msgspec.json.decode(answer.content, type=_Refused).error
+    except msgspec.DecodeError:
+        return NobodyThere()
+    if refused.code == UnknownPath.code:
+        return NobodyThere()
+    if refused.code == UnknownSession.code:
+        return Refused(f"{refused.message}; {WHAT_THERE_IS}")
+    return Refused(f"{refused.message} {WITH_A_KEY}" if answer.status_code in (401, 403) else refused.message)
 
 
 def _said(answer: Response) -> str:

@@ -16,7 +16,7 @@ from moltbot_edge.cli.main import COMMANDS
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 FOLDER = Path(moltbot_edge.__file__).parent / "cli"
-NOT_COMMANDS = {"__init__", "main", "reading", "probe", "running", "progress"}
+NOT_COMMANDS = {"__init__", "main", "reading", "probe", "running", "progress", "listing", "kept", "transcript"}
 
 
 def test_the_version_is_told_in_one_line(run: Run) -> None:

@@ -1,0 +1,14 @@
+"""A command with commands of its own, of which `list` is what is meant when none is named."""
+
+from __future__ import annotations
+
+import click
+
+
+class Listing(click.Group):
+    """Without a command: `list`, with its options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
