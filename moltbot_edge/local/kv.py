@@ -45,7 +45,8 @@ FIRST_STORAGE_RATE = 40e6
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One saved slot. *file* is its name, *identity* the engine's. Times are seconds since 1970."""
+    """One saved slot. *file* is its name, *identity* the engine's, *engine* how it was called. Times are seconds since
+    1970."""
 
     file: str
     identity: str
@@ -56,6 +57,7 @@ class Entry(msgspec.Struct, frozen=True):
     checksum: int
     mtime_ns: int
     used_at: float
+    engine: str = ""
 
     def covers(self, wanted: Sequence[int]) -> int:
         """How many tokens of the prompt *wanted* it spares."""
@@ -200,6 +202,12 @@ def best(
         if gain_s > most_s:
             found, most_s = entry, gain_s
     return found
+
+
+def left_behind(entries: Iterable[Entry], engine: str, wanted: Sequence[int]) -> Entry | None:
+    """What an engine of this name saved most of the prompt *wanted* in. Whether it is the same one is not asked."""
+    found = [entry for entry in entries if entry.engine == engine and entry.covers(wanted) >= LEAST_TOKENS]
+    return max(found, key=lambda entry: entry.covers(wanted), default=None)
 
 
 def superseded(entries: Iterable[Entry], by: Entry) -> list[Entry]:

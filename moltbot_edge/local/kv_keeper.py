@@ -72,9 +72,11 @@ class KvKeeper:
         return engine.props if engine is not None and engine.running else None
 
     def foresees(self, name: str, trail: Sequence[int]) -> Foresight:
-        """Nothing is known of an engine that has not run since the gateway began."""
+        """Of an engine that has not run since the gateway began, what one of its name has left behind."""
         engine = self._engines.get(name)
-        if engine is None or not engine.pins or not trail:
+        if engine is None:
+            return self._left_behind(name, trail)
+        if not engine.pins or not trail:
             return Foresight()
         held = 0
         if engine.running and engine.slots:
@@ -83,6 +85,15 @@ class KvKeeper:
         if entry is None:
             return Foresight(0.0, held)
         return Foresight(rates.read_s(entry.size_bytes), entry.covers(trail))
+
+    def _left_behind(self, name: str, trail: Sequence[int]) -> Foresight:
+        if not trail or not self._folder.limit_bytes or not self._folder.usable():
+            return Foresight()
+        index = self._folder.index
+        entry = kv.left_behind(index.entries, name, trail)
+        if entry is None or index.leaves_out(entry.identity):
+            return Foresight()
+        return Foresight(index.rates_of(entry.identity).read_s(entry.size_bytes), entry.covers(trail))
 
     # A keeper's part.
 
@@ -269,6 +280,7 @@ class KvKeeper:
                 checksum=0,
                 mtime_ns=0,
                 used_at=self._clock(),
+                engine=name,
             )
             rates = rates.wrote(moved.tokens, moved.size_bytes, moved.seconds)
             self._folder.learned(self._folder.index.with_rates(identity, rates))

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from moltbot_edge.core.prefixes import trail
 from moltbot_edge.local.kv import (
@@ -23,6 +24,7 @@ from moltbot_edge.local.kv import (
     file_name,
     is_worth_saving,
     leaving,
+    left_behind,
     superseded,
     verdict,
 )
@@ -190,3 +192,13 @@ def test_rates_follow_what_is_measured() -> None:
 def test_the_index_is_the_same_when_it_was_written_and_read() -> None:
     index = Index((entry("s"),), Written().plus(5, NOW), {"me": PI}, {"me": Doubt(1)})
     assert msgspec.json.decode(msgspec.json.encode(index), type=Index) == index
+
+
+def test_what_an_engine_of_a_name_left_behind_is_found_without_knowing_which_it_is() -> None:
+    short, long = (
+        replace(entry(*said, tokens=tokens), engine="small") for said, tokens in ((("a",), 500), (("a", "b"), 900))
+    )
+    other = replace(entry("a", "b", "c", tokens=2000), engine="big")
+    assert left_behind((short, long, other), "small", said("a", "b", "c")) == long
+    assert left_behind((short, long, other), "small", said("x")) is None
+    assert left_behind((short, long, other), "gone", said("a", "b")) is None

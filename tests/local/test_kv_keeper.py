@@ -199,6 +199,10 @@ async def test_what_a_prompt_would_find_is_foreseen(board: Any) -> None:
         assert found.cached_tokens >= usage.input_tokens
         assert engine.supervisor.foresees("small", ()).cached_tokens is None
         assert engine.keeper.props("small") is None
+    async with board() as engine:  # the gateway was started again, and this engine was not yet
+        assert engine.keeper.foresees("small", wanted) == kept
+        assert engine.keeper.foresees("other", wanted) == Foresight()
+        assert engine.keeper.foresees("small", ()) == Foresight()
 
 
 async def test_requests_go_to_no_slot_where_the_engine_moves_them_itself(board: Any) -> None:
