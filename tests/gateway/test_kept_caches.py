@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness import Gateway, serving
 
-from moltbot_edge.config.schema import Config, Engines, Model, Prompt
+from moltbot_edge.api import Candidate, Choice, RouteQuery
+from moltbot_edge.config.schema import Alias, Config, Engines, Model, Prompt, Sessions
+from moltbot_edge.kernel.registry import Plugin
 
 pytestmark = [pytest.mark.anyio, pytest.mark.thorough]
 
@@ -90,6 +93,46 @@ async def test_a_conversation_goes_on_after_its_engine_made_room_for_another(
         here._gateway = gateway
         later = await here.says("And in box 5?")
         assert cached(later) >= 0.95 * first["prompt_tokens"]
+
+
+async def test_the_router_knows_which_engine_holds_a_kept_conversation_also_after_a_restart(
+    tmp_path: Path, llama_server: Path, chat_model: Path
+) -> None:
+    """By what an engine is really sent: the caller speaks another dialect, and sends only what is new."""
+    seen: list[dict[str, Candidate]] = []
+
+    def spreads(candidates: Sequence[Candidate], query: RouteQuery) -> Choice:
+        seen.append({one.deployment.name: one for one in candidates})
+        order = sorted(candidates, key=lambda one: one.deployment.name == query.stays)
+        return Choice(order, equal=len(order))
+
+    config = settings(
+        tmp_path,
+        llama_server,
+        chat_model,
+        aliases={"all": Alias(models=["here", "there"], policy="mine")},
+        sessions=Sessions(path=str(tmp_path / "sessions")),
+    )
+    read: list[tuple[int, int]] = []
+    for questions in (["What is in box 3?", "And in box 4?"], ["And in box 5?"]):
+        async with serving(config, within_s=LONG_S, plugins=[Plugin("policy", "mine", spreads, "a test")]) as gateway:
+            for question in questions:
+                body: dict[str, Any] = {"model": "all", "max_tokens": 8, "temperature": 0}
+                body |= {"messages": [{"role": "user", "content": question}]} | ({} if read else {"system": RULES})
+                answer = await gateway.ask(body, "x-moltbot-session: talk", path="/v1/messages")
+                assert answer.status == 200, answer.body
+                assert answer.header("x-moltbot-deployment") == "here"
+                if read:
+                    assert answer.header("x-moltbot-reason") == "stays: holds the conversation"
+                usage = answer.json["usage"]
+                read.append((usage["cache_read_input_tokens"], usage["input_tokens"]))
+    (none, first), (again, _), (later, _) = read
+    assert none == 0
+    assert again >= 0.95 * first
+    assert later >= 0.95 * first
+    assert [found["here"].cached_tokens >= 0.95 * first for found in seen] == [False, True, True]
+    assert [found["here"].ready_s > 0.0 for found in seen[1:]] == [False, True]
+    assert {found["there"].cached_tokens for found in seen} == {0.0}
 
 
 async def test_two_conversations_of_one_engine_take_turns(tmp_path: Path, llama_server: Path, chat_model: Path) -> None:
