@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from anthropic import Anthropic
@@ -65,6 +65,52 @@ def ollama_chat(url: str, session: str, model: str, text: str) -> str:
             stream=True,
         )
         return "".join(part.message.content or "" for part in stream)
+
+
+# What these dialects have for it themselves; the session's name is the gateway's.
+
+
+class Responses:
+    """Goes on after the response that came last."""
+
+    def __init__(self) -> None:
+        self._last: str | None = None
+
+    def __call__(self, url: str, session: str, model: str, text: str) -> str:
+        said: list[str] = []
+        with OpenAI(base_url=f"{url}/v1", api_key=ANY_KEY, max_retries=0, timeout=TIMEOUT_S) as client:
+            for event in client.responses.create(
+                model=model,
+                input=text,
+                max_output_tokens=TOKENS,
+                temperature=0,
+                stream=True,
+                store=True,
+                previous_response_id=self._last,
+            ):
+                if event.type == "response.output_text.delta":
+                    said.append(event.delta)
+                elif event.type in ("response.completed", "response.incomplete"):
+                    self._last = event.response.id
+        return "".join(said)
+
+
+class Completions:
+    """Ollama's, each with the context that the last one gave."""
+
+    def __init__(self) -> None:
+        self._context: Sequence[int] = []
+
+    def __call__(self, url: str, session: str, model: str, text: str) -> str:
+        client = Client(host=url, timeout=TIMEOUT_S)
+        said: list[str] = []
+        with client._client:
+            for part in client.generate(
+                model, text, context=self._context, options={"num_predict": TOKENS, "temperature": 0}, stream=True
+            ):
+                said.append(part.response or "")
+                self._context = part.context or self._context
+        return "".join(said)
 
 
 EVERY_DIALECT: Final[dict[str, Speaker]] = {

@@ -15,7 +15,7 @@ import engine_eyes
 import pytest
 from openai import OpenAI
 from openai.types import CompletionUsage
-from speakers import ANY_KEY, EVERY_DIALECT, TIMEOUT_S, TOKENS, Speaker, openai_chat
+from speakers import ANY_KEY, EVERY_DIALECT, TIMEOUT_S, TOKENS, Completions, Responses, Speaker, openai_chat
 from swapping.gateway import Gateway
 
 pytestmark = pytest.mark.thorough
@@ -23,6 +23,8 @@ pytestmark = pytest.mark.thorough
 HERE = Path(__file__).parent
 GENTLE = ["--threads", "1", "--poll", "0"]  # two engines that spin starve each other on two cores
 FAR = ("ollama", "anthropic-messages", "openai-responses", "openai-chat")  # what another box is asked in
+
+ONE_FITS_MB = 500  # Gemma takes 460 of them, SmolLM2 180
 
 # The user's own first two, and as many again.
 TURNS = (
@@ -49,8 +51,8 @@ def gemma(said: list[tuple[str, str]]) -> str:
 class Board:
     """One gateway with both models, and another box, with one of its own, that it asks in every dialect."""
 
-    def __init__(self, folder: Path, llama_server: Path, small: Path, big: Path) -> None:
-        engines = {"command": str(engine_eyes.telling(llama_server, folder))}
+    def __init__(self, folder: Path, llama_server: Path, small: Path, big: Path, **engines: Any) -> None:
+        engines = {"command": str(engine_eyes.telling(llama_server, folder)), **engines}
         (folder / "far").mkdir()
         for place, file in (("small", small), ("big", big), ("far/far", small)):
             (folder / f"{place}.gguf").symlink_to(file)
@@ -98,6 +100,17 @@ def board(
         made.near.stop()
 
 
+@pytest.fixture
+def narrow_board(llama_server: Path, chat_model: Path, other_model: Path, tmp_path: Path) -> Iterator[Board]:
+    """One of the two fits into its memory."""
+    made = Board(tmp_path, llama_server, chat_model, other_model, memory_mb=ONE_FITS_MB, min_warm_s=0)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.near.stop()
+
+
 class Dialogue:
     """One session. Whatever was said is in each prompt, once, and nothing else is."""
 
@@ -124,6 +137,13 @@ def test_the_other_model_knows_what_was_said(board: Board, dialect: str) -> None
         dialogue.turn(EVERY_DIALECT[dialect], model, question)
 
 
+@pytest.mark.parametrize("speaker", [Responses(), Completions()], ids=["previous_response_id", "context"])
+def test_it_goes_on_after_what_the_last_reply_said(board: Board, speaker: Speaker) -> None:
+    dialogue = Dialogue(board, "named by the gateway")
+    for model, question in TURNS:
+        dialogue.turn(speaker, model, question)
+
+
 def test_another_dialect_at_every_turn(board: Board) -> None:
     dialogue = Dialogue(board, "in-all")
     for speaker, (model, question) in zip(cycle(EVERY_DIALECT.values()), (*TURNS, *TURNS[:2]), strict=False):
@@ -145,6 +165,13 @@ def test_it_goes_on_when_the_gateway_comes_back(board: Board, ends: Callable[[Ga
             ends(board.near)
             board.start()
         dialogue.turn(openai_chat, model, question)
+
+
+def test_models_that_take_turns_in_memory(narrow_board: Board) -> None:
+    dialogue = Dialogue(narrow_board, "in-turns")
+    for model, question in TURNS:
+        dialogue.turn(openai_chat, model, question)
+    assert asyncio.run(narrow_board.near.metric("moltbot_engine_starts_total")) == len(TURNS)
 
 
 @pytest.mark.parametrize("model", ["small", "big"])
