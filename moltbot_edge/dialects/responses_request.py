@@ -211,7 +211,10 @@ def read_items(body: bytes | bytearray) -> tuple[Message, ...]:
             said = _put(body).items
     except InvalidRequest as error:
         raise _of_an_unknown_item(error, body, "items") or error from error.__cause__
-    return _messages_of(said or [], "items")
+    for place, item in enumerate(said or ()):
+        if item.type == "item_reference":
+            raise _unknown_item(item.type, f"items[{place}]")
+    return _messages_of(said or (), "items")
 
 
 def _messages(asked: _Asked) -> tuple[Message, ...]:

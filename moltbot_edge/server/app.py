@@ -14,11 +14,13 @@ from moltbot_edge.server.status import StatusEndpoints
 
 FEEDBACK = "/v1/feedback"
 SESSIONS = "/v1/sessions"
-MANAGED = frozenset({FEEDBACK, SESSIONS})
+RESPONSES = "/v1/responses/"  # and an id
+CONVERSATIONS = "/v1/conversations"
+MANAGED = frozenset({FEEDBACK, SESSIONS, CONVERSATIONS})
 MESSAGES = "/v1/messages"  # Anthropic's
 ADMIN = "/admin/"
 COMPACT = f"{ADMIN}sessions/compact"
-MANAGED_BELOW = (ADMIN, f"{SESSIONS}/")  # what begins so is managed too
+MANAGED_BELOW = (ADMIN, f"{SESSIONS}/", RESPONSES, f"{CONVERSATIONS}/")  # what begins so is managed too
 OLLAMA = "/api/"  # and what begins so, and is no chat, is Ollama's
 
 

@@ -2,82 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from harness import Gateway, serving
-from raw_caller import Answer
-from scripted_upstream import DONE, Script, Upstream, answers, delta, says, streams, upstream
+from kept_responses import CALLS, FINISH, RECORDINGS, TOOL, ask, events, heard, keeping, keys_of
+from scripted_upstream import DONE, answers, delta, says, streams
 
-from moltbot_edge.config.schema import Config, Key, Model, Sessions
 from moltbot_edge.core import response_id
 
 pytestmark = pytest.mark.anyio
-
-PATH = "/v1/responses"
-FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
-RECORDINGS = Path(__file__).parents[1] / "recordings/openai_responses"
-TOOL = {"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {}}}
-CALLS = {
-    "id": "1",
-    "object": "chat.completion",
-    "created": 1,
-    "model": "m",
-    "choices": [
-        {
-            "index": 0,
-            "finish_reason": "tool_calls",
-            "message": {
-                "role": "assistant",
-                "content": None,
-                "tool_calls": [
-                    {
-                        "id": "call_1",
-                        "type": "function",
-                        "function": {"name": "weather", "arguments": '{"city":"Rome"}'},
-                    }
-                ],
-            },
-        }
-    ],
-}
-
-
-@asynccontextmanager
-async def keeping(
-    folder: Path,
-    *scripts: Script,
-    kind: str = "openai-chat",
-    keys: tuple[Key, ...] = (),
-    secret: str | None = None,
-    **of: Any,
-) -> AsyncIterator[tuple[Upstream, Gateway]]:
-    async with upstream(*scripts) as box:
-        config = Config(
-            model_registry=[Model(name="chat", endpoint=box.url, type=kind)],
-            sessions=Sessions(path=str(folder), **of),
-            keys=list(keys),
-        )
-        async with serving(config, secret=secret) as gateway:
-            yield box, gateway
-
-
-async def ask(gateway: Gateway, said: Any, *headers: str, **more: Any) -> Answer:
-    return await gateway.ask({"model": "chat", "input": said, **more}, *headers, path=PATH)
-
-
-def heard(box: Upstream, place: int = -1) -> list[tuple[str, Any]]:
-    """What an upstream was told."""
-    return [(one["role"], one.get("content")) for one in json.loads(box.asked[place].body)["messages"]]
-
-
-def events(answer: Answer) -> list[dict[str, Any]]:
-    return [json.loads(data) for one in answer.body.split(b"\n\n") for data in one.split(b"\ndata: ")[1:]]
 
 
 async def test_a_request_goes_on_after_a_response(tmp_path: Path) -> None:
@@ -202,9 +136,8 @@ async def test_a_response_of_an_upstream_s_own_is_asked_of_it(tmp_path: Path) ->
 
 
 async def test_another_key_has_no_part_in_it(tmp_path: Path) -> None:
-    keys = tuple(Key(name=one, hash=f"sha256:{hashlib.sha256(one.encode()).hexdigest()}") for one in ("me", "you"))
     mine, theirs = "authorization: Bearer me", "authorization: Bearer you"
-    async with keeping(tmp_path, says("one"), says("two"), keys=keys, secret="me") as (_, gateway):
+    async with keeping(tmp_path, says("one"), says("two"), keys=keys_of("me", "you"), secret="me") as (_, gateway):
         first = (await ask(gateway, "a", mine)).json["id"]
         stolen = await ask(gateway, "b", theirs, previous_response_id=first)
         own = await ask(gateway, "b", mine, previous_response_id=first)
