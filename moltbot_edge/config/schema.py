@@ -278,7 +278,7 @@ class Sessions(Section, frozen=True):
         Meta(description="what all may take in the store, in MiB; the longest idle leave. Not of redis: maxmemory"),
     ] = 256
     # Every turn reads all of its session: a Pi's card takes a second for so much.
-    session_mb: Annotated[Count, Meta(description="what one may take in the store, in MiB; more is refused")] = 16
+    session_mb: Annotated[Count, Meta(description="what one may take in memory, in MiB; more is refused")] = 16
     keep_responses: Annotated[
         bool, Meta(description="keep what callers of OpenAI's Responses do not forbid; false: only with store: true")
     ] = True

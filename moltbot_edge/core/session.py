@@ -78,7 +78,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A session as a store has it: its *turns* in the order in which they came, and what they take there."""
+    """A session as a store has it: its *turns* in the order in which they came, and what they take in memory."""
 
     turns: tuple[Turn, ...]
     size_bytes: int = 0

@@ -20,7 +20,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the configuration says to every store. *clock* is seconds since 1970.
 
     *timeout_s* after its last turn a session is gone. Above *size_bytes* the oldest idle ones leave; one session has
-    *session_bytes* at most. *waiters* may wait for their turn in all sessions together.
+    *session_bytes* at most, in memory. *waiters* may wait for their turn in all sessions together.
     """
 
     clock: Callable[[], float]
@@ -33,7 +33,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """*at* is when its last turn came, seconds since 1970."""
+    """*at* is when its last turn came, seconds since 1970; *size_bytes* as of `Kept`."""
 
     owner: str
     session: str

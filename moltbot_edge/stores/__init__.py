@@ -5,5 +5,6 @@ disk        in a folder, by diskcache: `table` is its rows, `worker` the thread 
 redis       at a server, for several gateways
 memory      until the end of the process
 envelope    what surrounds a record where it is kept: its checksum, and less room
+weight      what a session takes in memory, by which it is bounded
 turnstile   one at a time, in the order in which they came
 """

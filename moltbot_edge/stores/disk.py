@@ -19,10 +19,11 @@ from moltbot_edge.core.session import Kept, Turn
 from moltbot_edge.core.store import Page, Stats, Store, StoreOptions, Summary
 from moltbot_edge.stores import envelope
 from moltbot_edge.stores.folder import Folder
-from moltbot_edge.stores.recent import Known, Recent, weight_bytes
+from moltbot_edge.stores.recent import Known, Recent
 from moltbot_edge.stores.refusals import check_size, conflict, position
 from moltbot_edge.stores.table import HASH_BYTES, Row, Table, counted, prefix
 from moltbot_edge.stores.turnstile import Turnstile
+from moltbot_edge.stores.weight import weight_bytes
 from moltbot_edge.stores.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -134,17 +135,18 @@ class Disk:
                 raise conflict(session, leaf, standing.label.id if standing else None)
             values = [envelope.sealed(turn) for turn in turns]
             before = standing.label.size_bytes if standing else 0
-            check_size(session, before + sum(map(len, values)), self._options.session_bytes)
+            weights = [weight_bytes([turn]) for turn in turns]
+            check_size(session, before + sum(weights), self._options.session_bytes)
             if standing is None:
                 table.delete(start)  # what was idle too long
             now, last = self._options.clock(), known.leaf.key if known else None if standing else b""
-            for turn, value in zip(turns, values, strict=True):
-                standing = table.put(start, name, standing, turn.id, now, value, last)
+            for turn, value, weight in zip(turns, values, weights, strict=True):
+                standing = table.put(start, name, standing, turn.id, now, value, weight, last)
                 last = standing.key
                 self._room_bytes -= len(value) + ROW_BYTES
             if standing is not None and (known or leaf is None):
                 kept = Kept((*known.kept.turns, *turns) if known else tuple(turns), standing.label.size_bytes)
-                weight = weight_bytes(turns) + (known.weight_bytes if known else 0)
+                weight = sum(weights) + (known.weight_bytes if known else 0)
                 table.recent.expect(start, Known(name, kept, standing, weight))
 
         await self._worker.ask(put, writes=True)

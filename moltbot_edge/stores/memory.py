@@ -14,6 +14,7 @@ from moltbot_edge.core.store import Page, Stats, Store, StoreOptions, Summary
 from moltbot_edge.stores import envelope
 from moltbot_edge.stores.refusals import check_size, conflict, position
 from moltbot_edge.stores.turnstile import Turnstile
+from moltbot_edge.stores.weight import weight_bytes
 
 # Beside a turn's own bytes: the objects that hold it.
 OBJECT_BYTES = 200
@@ -26,6 +27,7 @@ class _Session:
         self.leaf = ""
         self.at = 0.0
         self.size_bytes = 0
+        self.weight_bytes = 0  # where it is read
 
 
 class Memory:
@@ -42,7 +44,7 @@ class Memory:
         found = self._found(owner, session)
         if found is None:
             return None
-        return Kept(tuple(map(envelope.opened, found.turns)), found.size_bytes)
+        return Kept(tuple(map(envelope.opened, found.turns)), found.weight_bytes)
 
     async def append(self, owner: str, session: str, turn: Turn, leaf: str | None) -> None:
         found = self._found(owner, session)
@@ -72,7 +74,7 @@ class Memory:
             if len(found) == limit:
                 return Page(tuple(found), str(before))
             before = kept.serial
-            found.append(Summary(whose, name, kept.leaf, kept.at, len(kept.turns), kept.size_bytes))
+            found.append(Summary(whose, name, kept.leaf, kept.at, len(kept.turns), kept.weight_bytes))
         return Page(tuple(found))
 
     async def stats(self) -> Stats:
@@ -95,9 +97,9 @@ class Memory:
 
     def _put(self, owner: str, session: str, turns: Sequence[Turn]) -> None:
         records = list(map(envelope.sealed, turns))
-        size_bytes = sum(len(one) + OBJECT_BYTES for one in records)
+        size_bytes, weight = sum(len(one) + OBJECT_BYTES for one in records), weight_bytes(turns)
         kept = self._sessions.get((owner, session))
-        check_size(session, size_bytes + (kept.size_bytes if kept else 0), self._options.session_bytes)
+        check_size(session, weight + (kept.weight_bytes if kept else 0), self._options.session_bytes)
         self._serial += 1
         if kept is None:
             kept = _Session(self._serial)
@@ -109,6 +111,7 @@ class Memory:
         kept.leaf = turns[-1].id
         kept.at = self._options.clock()
         kept.size_bytes += size_bytes
+        kept.weight_bytes += weight
         self._size_bytes += size_bytes
         self._leave_idle()
         while self._size_bytes > self._options.size_bytes and len(self._sessions) > 1:

@@ -6,22 +6,15 @@ The thread of the table alone writes; the event loop looks one session up, which
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
-from moltbot_edge.core.chat import Message, Text, Tool
-from moltbot_edge.core.session import Kept, Turn
+from moltbot_edge.core.session import Kept
 
 if TYPE_CHECKING:
     from moltbot_edge.stores.table import Row
 
 LIMIT_BYTES: Final = 8 * 1024 * 1024  # some 4,000 turns of 1 KiB: more than go on at one time on a board
 LARGEST: Final = 4  # one session may take a fourth
-TURN_BYTES: Final = 600  # of the objects around a turn, measured
-MESSAGE_BYTES: Final = 200
 
 
 class Known(NamedTuple):
@@ -76,30 +69,3 @@ class Recent:
         self._sessions.clear()
         self._pending.clear()
         self._size_bytes = 0
-
-
-def weight_bytes(turns: Iterable[Turn]) -> int:
-    """What they take in memory: a text with one sign of another script takes up to four times its bytes on the disk."""
-    return sum(
-        TURN_BYTES + _said((*turn.messages, turn.reply, *(turn.system or ()))) + sum(map(_held, turn.tools or ()))
-        for turn in turns
-    )
-
-
-def _said(messages: Iterable[Message]) -> int:
-    total = 0
-    for message in messages:
-        total += MESSAGE_BYTES
-        for part in message.parts:
-            total += sys.getsizeof(part.text) if type(part) is Text else _held(part)
-    return total
-
-
-def _held(value: msgspec.Struct | Tool) -> int:
-    total = MESSAGE_BYTES
-    for held in msgspec.structs.astuple(value):
-        if isinstance(held, tuple):
-            total += sum(map(_held, held))
-        elif isinstance(held, str | bytes):
-            total += sys.getsizeof(held)
-    return total

@@ -27,6 +27,7 @@ from moltbot_edge.core.store import Page, Stats, Store, StoreOptions, Summary
 from moltbot_edge.stores import envelope
 from moltbot_edge.stores.refusals import check_size, conflict, position
 from moltbot_edge.stores.turnstile import Turnstile, busy
+from moltbot_edge.stores.weight import weight_bytes
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ CONNECTIONS: Final = 16
 LOOKED_AT: Final = 100
 
 # KEYS: the turns, the owner's sessions, everybody's. ARGV: the leaf that is expected, the limit, milliseconds to live,
-# the time, the session's name among its owner's and among all, then for each turn its id and its bytes.
+# the time, the session's name among its owner's and among all, then for each turn its id, its weight and its bytes.
 PUT: Final = f"""
 local last = redis.call('LINDEX', KEYS[1], -1)
 local leaf, size = '', 0
@@ -52,11 +53,11 @@ if last then
 end
 if leaf ~= ARGV[1] then return {{0, leaf}} end
 local total = size
-for at = 8, #ARGV, 2 do total = total + #ARGV[at] end
+for at = 8, #ARGV, 3 do total = total + tonumber(ARGV[at]) end
 if total > tonumber(ARGV[2]) then return {{1, total}} end
-for at = 7, #ARGV, 2 do
-  size = size + #ARGV[at + 1]
-  redis.call('RPUSH', KEYS[1], ARGV[at] .. string.format('%0{SIZE_CHARS}d', size) .. ARGV[at + 1])
+for at = 7, #ARGV, 3 do
+  size = size + tonumber(ARGV[at + 1])
+  redis.call('RPUSH', KEYS[1], ARGV[at] .. string.format('%0{SIZE_CHARS}d', size) .. ARGV[at + 2])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 local gone = tonumber(ARGV[4]) - tonumber(ARGV[3])
@@ -181,12 +182,13 @@ class Redis:
     async def _put(self, owner: str, session: str, turns: Sequence[Turn], leaf: str | None) -> None:
         # A long one is packed off the event loop.
         values = await asyncio.to_thread(lambda: [envelope.sealed(turn) for turn in turns])
-        check_size(session, sum(map(len, values)), self._options.session_bytes)
+        weights = [weight_bytes([turn]) for turn in turns]
+        check_size(session, sum(weights), self._options.session_bytes)
         keys = _turns(owner, session), _owned(owner), _owned(None)
         said: list[Any] = [leaf or "", self._options.session_bytes, int(self._options.timeout_s * 1000)]
         said += [int(self._options.clock() * 1000), session, owner + APART + session]
-        for turn, value in zip(turns, values, strict=True):
-            said += [turn.id, value]
+        for turn, weight, value in zip(turns, weights, values, strict=True):
+            said += [turn.id, weight, value]
         outcome, detail = await _to_its_end(self._asked(self._server.eval(PUT, len(keys), *keys, *said)))
         if outcome == 0 and detail.decode() != turns[-1].id:  # else it was put, and the answer was lost
             raise conflict(session, leaf, detail.decode() or None)

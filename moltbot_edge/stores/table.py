@@ -52,7 +52,7 @@ SCHEMA: Final = (
 
 
 class Label(msgspec.Struct, frozen=True, array_like=True):
-    """What is asked of a row without reading it. *size_bytes* is of the session with this turn; *name* in its first."""
+    """What is asked of a row without reading it. *size_bytes* is the session's, with this turn; *name* in its first."""
 
     id: str
     at: float
@@ -223,6 +223,7 @@ class Table:
         turn_id: str,
         at: float,
         value: bytes,
+        weight_bytes: int,
         last: bytes | None = None,
     ) -> Row:
         """One more turn, *after* its session's leaf. Within `writing`. *last* is its last key, where that is known."""
@@ -231,7 +232,7 @@ class Table:
                 "SELECT max(key) FROM Cache WHERE key >= ? AND key <= ?", (start + FIRST, start + LAST)
             ).fetchone()
         count = counted(last) + 1 if last else 1
-        size_bytes = len(value) + (after.label.size_bytes if after is not None else 0)
+        size_bytes = weight_bytes + (after.label.size_bytes if after is not None else 0)
         row = Row(
             0, start + count.to_bytes(COUNT_BYTES, "big"), Label(turn_id, at, size_bytes, None if after else name)
         )

@@ -193,6 +193,21 @@ def test_a_session_that_is_too_large_is_refused_and_stays_as_it_was(store: Opene
     run_with(store, scenario, session_bytes=8000)
 
 
+def test_what_packs_well_counts_as_what_it_is_when_it_is_read(store: Opened) -> None:
+    async def scenario(store: Store) -> None:
+        (first,) = await said(store, "", "talk", "x" * 60_000)
+        kept = await store.load("", "talk")
+        assert kept is not None
+        assert 60_000 < kept.size_bytes < 65_000
+        assert (await store.list("", 1)).sessions[0].size_bytes == kept.size_bytes
+        with pytest.raises(SessionTooLarge):
+            await store.append("", "talk", turn("x" * 60_000, after=first), first.id)
+        with pytest.raises(SessionTooLarge):
+            await store.add("", "other", [turn("\N{ROBOT FACE}" * 30_000)])
+
+    run_with(store, scenario, session_bytes=100_000)
+
+
 def test_the_list_shows_the_newest_first_page_by_page_and_to_each_its_own(store: Opened) -> None:
     async def scenario(store: Store) -> None:
         for number in range(7):

@@ -15,8 +15,9 @@ from moltbot_edge.core.chat import Message, Role, Text, Tool, ToolCall
 from moltbot_edge.core.session import Kept, Turn
 from moltbot_edge.core.store import Store
 from moltbot_edge.stores.disk import Disk
-from moltbot_edge.stores.recent import LARGEST, Known, Recent, weight_bytes
+from moltbot_edge.stores.recent import LARGEST, Known, Recent
 from moltbot_edge.stores.table import Label, Row, Table
+from moltbot_edge.stores.weight import weight_bytes
 
 
 def at_once(store: Store, session: str) -> Kept | None:
