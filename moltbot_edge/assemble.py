@@ -10,7 +10,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,7 @@ GRACE_S = 25  # for replies under way when told to stop; systemd gives 90 s, Doc
 
 if TYPE_CHECKING:
     from moltbot_edge.core.store import Opens, Store
+    from moltbot_edge.gateway.fit import Fitting
     from moltbot_edge.gateway.foresight import Foresights
     from moltbot_edge.gateway.rendering import Rendering
     from moltbot_edge.local.supervisor import Supervisor
@@ -205,6 +206,7 @@ def assemble(
         now=time.monotonic,
         clock=time.time,
         new_id=lambda: secrets.token_hex(12),
+        fitting=lambda: _fitting(config, exchange, openai, metrics),
         rendering=rendering,
     )
     if not isinstance(engines, NoEngines):
@@ -275,7 +277,7 @@ def assemble(
             auth,
             experience,
             lambda: state(directory.catalog, standings, upstreams, rounds, engines.states(), time.monotonic()),
-            lambda body: _explained(body, directory.catalog, dialects, planner),
+            lambda body, key: _explained(body, key, sessions, directory.catalog, dialects, planner),
             limits.body_bytes,
             openai,
             functools.partial(_own_models, auth, directory, engines, config, stores, environment, openai),
@@ -318,6 +320,16 @@ async def _with_turns(opening: AbstractAsyncContextManager[Store], waiters: int)
         yield store
 
 
+def _fitting(config: Config, exchange: Exchange, openai: Dialect, metrics: Metrics) -> Fitting:
+    from moltbot_edge.gateway.fit import Fitting  # at the first request of a session
+    from moltbot_edge.gateway.summaries import Summaries, SummarySettings
+
+    said = config.sessions
+    settings = SummarySettings(said.summary_model, said.summary_tokens, said.summary_prompt_tokens, said.summary_s)
+    made = Summaries(settings, exchange.answer, openai, time.monotonic)
+    return Fitting(config.engines.context_tokens, made, metrics)
+
+
 def _session_limits(said: SessionSettings) -> SessionLimits:
     return SessionLimits(
         said.wait_s if said.busy == "wait" else 0.0,
@@ -358,7 +370,7 @@ def _management(
     auth: Auth,
     experience: Experience,
     router: Callable[[], object],
-    explain: Callable[[bytes], object],
+    explain: Callable[[bytes, str], Awaitable[object]],
     body_bytes: int,
     dialect: Dialect,
     own_models: Callable[[], Asgi],
@@ -416,10 +428,12 @@ def _sessions(auth: Auth, sessions: Sessions, budget: BodyBudget, limits: Limits
     return management(routes, dialect)
 
 
-def _explained(body: bytes, catalog: Catalog, dialects: Dialects, planner: Planner) -> object:
-    from moltbot_edge.gateway.explanation import explained  # for who asks
+async def _explained(
+    body: bytes, key: str, sessions: Sessions, catalog: Catalog, dialects: Dialects, planner: Planner
+) -> object:
+    from moltbot_edge.gateway.explanation import asked, explained_in_session  # for who asks
 
-    return explained(body, catalog, dialects, planner)
+    return await explained_in_session(asked(body, dialects, key), sessions, catalog, dialects, planner)
 
 
 def _own_models(

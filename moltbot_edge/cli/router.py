@@ -23,7 +23,7 @@ from moltbot_edge.core.errors import GatewayError
 from moltbot_edge.core.head import read_head
 from moltbot_edge.gateway.dialects import Dialects
 from moltbot_edge.gateway.experience import Experience
-from moltbot_edge.gateway.explanation import Explained, Explanation, explained
+from moltbot_edge.gateway.explanation import Explained, Explanation, asked, explained
 from moltbot_edge.gateway.home import guarded
 from moltbot_edge.gateway.keeping import read as read_kept
 from moltbot_edge.gateway.plan import Planner
@@ -103,7 +103,8 @@ def _explained_here(reading: Reading, path: Path | None, registry: Registry, bod
         chance=lambda: 0.0,
         guarded=guarded({route.alias: route}),
     )
-    return explained(body, catalog, Dialects({}, lambda name: registry.build("dialect", name)), planner)
+    dialects = Dialects({}, lambda name: registry.build("dialect", name))
+    return explained(asked(body, dialects), catalog, dialects, planner)
 
 
 def _print(explanation: Explanation, basis: str) -> None:
@@ -129,6 +130,8 @@ def _print(explanation: Explanation, basis: str) -> None:
 
 def _expectation(one: Explained) -> str:
     said = ["speed unknown" if one.first_token_s is None else f"first token in {one.first_token_s:.2f} s"]
+    if one.cached_tokens:
+        said.append(f"{one.cached_tokens} tokens held")
     if one.ready_s:
         said.append(f"{one.ready_s:.1f} s of it to load")
     if one.in_flight:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from moltbot_edge.core.catalog import Catalog
 from moltbot_edge.core.difficulty import Difficulty, difficulty
@@ -17,13 +18,14 @@ from moltbot_edge.core.routing import Candidate, RouteQuery, objections
 from moltbot_edge.gateway.caller import Request
 from moltbot_edge.gateway.dialects import Dialects
 from moltbot_edge.gateway.plan import Choosing, Planner
+from moltbot_edge.gateway.sessions import Sessions
 
 PATH = "/v1/chat/completions"
 
 
 class Explained(msgspec.Struct, frozen=True):
     """One deployment. *place* is when it would be tried, from 1; *first_token_s* what is predicted, of which *ready_s*
-    are the loading of an engine's model.
+    are the loading of an engine's model. Of the prompt it is thought to hold *cached_tokens*.
 
     *expected_good* is None where nothing at all is known of the model's answers.
     """
@@ -36,6 +38,7 @@ class Explained(msgspec.Struct, frozen=True):
     in_flight: int
     answers_known: float
     expected_good: float | None
+    cached_tokens: int = 0
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -56,10 +59,25 @@ class Explanation(msgspec.Struct, frozen=True):
     instead: Sequence[str] = ()
 
 
-def explained(body: bytes, catalog: Catalog, dialects: Dialects, planner: Planner) -> Explanation:
-    """*body* is a chat as OpenAI's callers send it. Raises what it would be answered: no JSON, an unknown model."""
+def asked(body: bytes, dialects: Dialects, key: str = "") -> Request:
+    """*body* is a chat as OpenAI's callers send it. Raises `InvalidRequest`."""
     dialect = dialects.made("openai-chat")
-    request = Request(dialect, PATH, dialect.head(PATH, b"application/json", body), body)
+    return Request(dialect, PATH, dialect.head(PATH, b"application/json", body), body, key=key)
+
+
+async def explained_in_session(
+    request: Request, sessions: Sessions, catalog: Catalog, dialects: Dialects, planner: Planner
+) -> Explanation:
+    """As `explained`, with what was said before where *request* asks for a session. Nobody is kept waiting by it."""
+    if not sessions.wants(request):
+        return explained(request, catalog, dialects, planner)
+    request.head = replace(request.head, appends=False)
+    async with sessions.conversation(request):
+        return explained(request, catalog, dialects, planner)
+
+
+def explained(request: Request, catalog: Catalog, dialects: Dialects, planner: Planner) -> Explanation:
+    """Raises what it would be answered: an unknown model."""
     route = dialects.able(catalog.route(request.head.model), request)
     choosing = planner.choosing(route, request)
     prompt = request.prompt()
@@ -97,6 +115,7 @@ def _explained(candidate: Candidate, choosing: Choosing, looks: Difficulty) -> E
         in_flight=candidate.standing.in_flight,
         answers_known=known.seen,
         expected_good=expected(known, overall) if overall.seen else None,
+        cached_tokens=round(candidate.cached_tokens),
     )
 
 

@@ -191,6 +191,28 @@ async def test_a_hard_question_moves_it_and_the_reply_says_what_that_costs(tmp_p
     assert (there[1] or "").startswith(f"{STAYS}, score ")
 
 
+async def test_it_is_explained_beforehand_with_what_was_said(tmp_path: Path) -> None:
+    async with (
+        caching() as small,
+        caching() as big,
+        serving(among(tmp_path, {"small": small, "big": big}, "round-robin")) as gateway,
+    ):
+        for _ in range(2):
+            await talk(gateway, LONG)
+        question = {"model": "all", "session": "talk", "messages": [{"role": "user", "content": "and two?"}]}
+        told = [(await gateway.ask(question, path="/admin/router/explain")).json for _ in range(2)]
+        assert told[0] == told[1]  # nothing is kept of it
+        assert (told[0]["reason"], told[0]["turns"], told[0]["characters"]) == (STAYS, 3, 8)
+        assert told[0]["prompt_tokens"] > 400
+        here, there = told[0]["deployments"]
+        assert (here["deployment"], here["place"], here["cached_tokens"] > 400) == ("small", 1, True)
+        assert (there["place"], there["cached_tokens"]) == (2, 0)
+        assert there["first_token_s"] is None
+        other = (await gateway.ask(question | {"session": "another"}, path="/admin/router/explain")).json
+        assert (other["reason"], other["turns"]) == ("", 1)
+        assert len(small.asked) == 2
+
+
 async def test_what_is_asked_is_the_new_message_and_not_the_conversation(tmp_path: Path) -> None:
     """A caller of another dialect, whose new message is all that it sends."""
     async with (
