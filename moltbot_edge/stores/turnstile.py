@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 
 from moltbot_edge.core.errors import Overloaded, SessionBusy
 
@@ -23,27 +23,33 @@ class Turnstile:
         self._waiting = 0
         self._lines: dict[tuple[str, str], _Line] = {}
 
-    @asynccontextmanager
-    async def held(self, owner: str, session: str, wait_s: float) -> AsyncIterator[None]:
+    def held(self, owner: str, session: str, wait_s: float) -> AbstractAsyncContextManager[None]:
         """Raises `SessionBusy` and `Overloaded`, as `core.store.Store.held`."""
-        key = owner, session
+        return _Held(self, (owner, session), wait_s)
+
+    async def enter(self, key: tuple[str, str], wait_s: float) -> None:
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = _Line()
         line.users += 1
         try:
             if line.lock.locked():
-                await self._wait(line, session, wait_s)
+                await self._wait(line, key[1], wait_s)
             else:
                 await line.lock.acquire()
-            try:
-                yield
-            finally:
-                line.lock.release()
-        finally:
-            line.users -= 1
-            if not line.users:
-                del self._lines[key]
+        except BaseException:
+            self._leave(key, line)
+            raise
+
+    def leave(self, key: tuple[str, str]) -> None:
+        line = self._lines[key]
+        line.lock.release()
+        self._leave(key, line)
+
+    def _leave(self, key: tuple[str, str], line: _Line) -> None:
+        line.users -= 1
+        if not line.users:
+            del self._lines[key]
 
     async def _wait(self, line: _Line, session: str, wait_s: float) -> None:
         if wait_s <= 0:
@@ -58,6 +64,21 @@ class Turnstile:
             raise busy(session, wait_s) from None
         finally:
             self._waiting -= 1
+
+
+class _Held:
+    def __init__(self, turnstile: Turnstile, key: tuple[str, str], wait_s: float) -> None:
+        self._turnstile = turnstile
+        self._key = key
+        self._wait_s = wait_s
+
+    async def __aenter__(self) -> None:
+        await self._turnstile.enter(self._key, self._wait_s)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._turnstile.leave(self._key)
 
 
 def busy(session: str, wait_s: float = 0.0) -> SessionBusy:
