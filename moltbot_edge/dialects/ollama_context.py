@@ -38,7 +38,7 @@ def read(numbers: Sequence[int]) -> tuple[str, str] | None:
         session, turn = checked_name(said[ID_CHARS:], "context"), said[:ID_CHARS]
         if not is_id(turn) or written(session, turn) != list(numbers):
             raise ValueError
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, InvalidRequest) as error:
         raise InvalidRequest("this context is broken: send it as the reply before had it", param="context") from error
     return session, turn
 
