@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from moltbot_edge.core.chat import (
     ChatRequest,
@@ -52,6 +53,7 @@ NEVER: Final = (99, 0)
 
 NO_ARGUMENTS: Final = msgspec.Raw(b"{}")
 CACHED: Final = {"cache_control": {"type": "ephemeral"}}
+MOST_MARKS: Final = 4  # of those; Anthropic refuses a request with more, and a conversation that is kept gathers them
 
 _version = re.compile(r"claude-[a-z]+-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)").search
 _own_tool = re.compile(r"tools\[(\d+)\]").fullmatch
@@ -68,7 +70,7 @@ def written(request: ChatRequest) -> Outgoing:
     body |= _said(own)
     if system := writing.system(request.messages):
         body["system"] = system
-    body["messages"] = writing.messages(request.messages)
+    body["messages"] = writing.messages(_lately_marked(request, own))
     if not body["messages"]:
         raise InvalidRequest("there is no message to be answered but the system's, or an empty one", param="messages")
     if tools := _tools(request.tools, own):
@@ -228,6 +230,36 @@ class _Writing:
         if file_id is None or not file_id.startswith("file_"):  # OpenAI's begin with `file-`
             raise _unsayable("a file by another provider's id", at)
         return {"type": "file", "file_id": file_id}
+
+
+def _lately_marked(request: ChatRequest, own: Any) -> Sequence[Message]:
+    """The messages, with no more marks than may be: the last ones, for they cover what the earlier ones did."""
+    spoken = [message for message in request.messages if message.role is not Role.SYSTEM]
+    left = MOST_MARKS - sum(tool.cached for tool in request.tools)
+    left -= sum(b'"cache_control"' in raw for raw in own.values())
+    left -= sum(part.cached for one in request.messages if one.role is Role.SYSTEM for part in one.parts)
+    if sum(map(_marks, spoken)) <= left:
+        return request.messages
+    kept: list[Message] = []
+    for message in reversed(request.messages):
+        marks = 0 if message.role is Role.SYSTEM else _marks(message)
+        if marks > left:
+            message = replace(message, parts=tuple(map(_unmarked, message.parts)))
+        else:
+            left -= marks
+        kept.append(message)
+    return kept[::-1]
+
+
+def _marks(message: Message) -> int:
+    within = [one for part in message.parts if isinstance(part, ToolResult) for one in part.parts]
+    return sum(part.cached for part in (*message.parts, *within))
+
+
+def _unmarked(part: Part) -> Part:
+    if isinstance(part, ToolResult):
+        part = replace(part, parts=tuple(replace(one, cached=False) for one in part.parts))
+    return replace(part, cached=False) if part.cached else part
 
 
 def _marked(block: dict[str, Any], part: Part) -> dict[str, Any]:

@@ -321,9 +321,10 @@ def requests(draw: st.DrawFn, says: frozenset[str], origin: str) -> ChatRequest:
     if thinking is not None and "thinking.sampled" not in says:  # then the model chooses for itself
         says = says - {"top_k", "tool_choice.required", "tool_choice.name"}
     sampled = thinking is None or "thinking.sampled" in says
+    spoken = draw(messages(says, origin, [tool.name for tool in declared]))
     return ChatRequest(
         model="model",
-        messages=draw(messages(says, origin, [tool.name for tool in declared])),
+        messages=_as_marked_as_may_be(spoken, 4 - sum(tool.cached for tool in declared)),
         stream=draw(st.booleans()),
         tools=declared,
         tool_choice=_choice(draw, says, declared),
@@ -349,6 +350,16 @@ def requests(draw: st.DrawFn, says: frozenset[str], origin: str) -> ChatRequest:
         user=_maybe(draw, says, "user", names),
         keep_alive=_maybe(draw, says, "keep_alive", st.integers(0, 1000).map(float)),
     )
+
+
+def _as_marked_as_may_be(spoken: Sequence[Message], most: int) -> tuple[Message, ...]:
+    """Those that come first, up to *most*: Anthropic refuses more."""
+    left = itertools.count(most, -1)
+
+    def marked(part: Part) -> Part:
+        return msgspec.structs.replace(part, cached=False) if part.cached and next(left) <= 0 else part
+
+    return tuple(msgspec.structs.replace(one, parts=tuple(map(marked, one.parts))) for one in spoken)
 
 
 def plain(request: ChatRequest) -> ChatRequest:

@@ -49,6 +49,19 @@ def user(*parts: Part) -> Message:
     return Message(Role.USER, parts)
 
 
+def test_of_more_cache_markers_than_may_be_the_last_stay() -> None:
+    turns = tuple(user(Text(text=str(place), cached=True)) for place in range(6))
+    spoken = tuple(one for turn in turns for one in (turn, Message(Role.ASSISTANT, (Text(text="ok"),))))
+    result = ToolResult(id="a", parts=(Text(text="seen", cached=True),))
+    call = Message(Role.ASSISTANT, (ToolCall(id="a", name="look"),))
+    system = Message(Role.SYSTEM, (Text(text="Be short.", cached=True),))
+    sent = body(messages=(system, *spoken[:-1], call, Message(Role.TOOL, (result,))), tools=(LOOK,))
+    marked = [place for place, one in enumerate(sent["messages"]) if "cache_control" in json.dumps(one)]
+    assert marked == [8, 10, 12]
+    assert "cache_control" in json.dumps(sent["system"])
+    assert json.dumps(body(messages=spoken[:8])).count("cache_control") == 4
+
+
 def test_the_least_request_says_how_long_a_reply_may_be() -> None:
     found = outgoing("m")
     assert found.path == "/messages"
