@@ -43,7 +43,8 @@ class Request(msgspec.Struct):
     """What a caller asks. *forwarded* are header lines for the upstream, each with its CRLF; *key* is whose key it is.
     *form* is the type of a body in parts, its boundary included; empty where the body is JSON.
 
-    *room* waits for room for so many bytes more; they are given back with the body. With a *conversation* the body is
+    *room* waits for room for so many bytes more; they are given back with the body, but for the second number, which
+    are held until the reply has ended. With a *conversation* the body is
     what the router reads of the whole of it.
 
     The body is let go once no other upstream will need it: `drop_body`.
@@ -57,7 +58,7 @@ class Request(msgspec.Struct):
     on_drop: Callable[[], None] | None = None
     key: str = ""
     form: bytes = b""
-    room: Callable[[int], Awaitable[None]] | None = None
+    room: Callable[[int, int], Awaitable[None]] | None = None
     conversation: Conversation | None = None
     _prompt: Prompt | None = None
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # imported at the first request that asks for a session
     from moltbot_edge.gateway.conversation import Conversation
 
 log = logging.getLogger(__name__)
+
+COPIES: Final = 4  # of what was said: as values, as the router reads it, as it is sent, and on its way
 
 
 class SessionLimits(msgspec.Struct, frozen=True):
@@ -148,7 +150,7 @@ class Sessions:
         if chat is None or store is None:
             yield
             return
-        request.body = b""  # said by *chat* from here on
+        size, request.body = len(request.body), b""  # said by *chat* from here on
         held: AbstractAsyncContextManager[None] = nullcontext()
         name, kept = head.session, None
         if name is None:
@@ -157,7 +159,9 @@ class Sessions:
             held = store.held(request.key, name, self._limits.wait_s)
         async with held:
             if head.session is not None:
-                kept = await self._loaded(store, request, name)
+                kept = await self._loaded(store, request, name, size)
+            else:
+                await self._room(request, 0, size)
             request.conversation = self._joined(store, request, name, kept, chat)
             del chat, kept  # the request's alone, so that dropping it frees them
             try:
@@ -165,11 +169,10 @@ class Sessions:
             finally:
                 request.conversation = None
 
-    async def _loaded(self, store: Store, request: Request, name: str) -> Kept | None:
+    async def _loaded(self, store: Store, request: Request, name: str, size: int) -> Kept | None:
         async with self._loading:  # what one of them loads has its room before the next one does
             kept = await store.load(request.key, name)
-            if kept is not None and request.room is not None:
-                await request.room(kept.size_bytes)
+            await self._room(request, 0 if kept is None else kept.size_bytes, size)
         limit = self._limits.session_bytes
         if kept is not None and kept.size_bytes >= limit:
             raise SessionTooLarge(
@@ -178,6 +181,11 @@ class Sessions:
                 param="session",
             )
         return kept
+
+    async def _room(self, request: Request, before: int, new: int) -> None:
+        """What is new is held for the turn that is kept at the end; its body has had its room."""
+        if request.room is not None:
+            await request.room(COPIES * before + (COPIES - 1) * new, new)
 
     def _joined(self, store: Store, request: Request, name: str, kept: Kept | None, chat: ChatRequest) -> Conversation:
         from moltbot_edge.gateway.conversation import Conversation, goes_on

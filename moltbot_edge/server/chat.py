@@ -77,9 +77,12 @@ class ChatEndpoint:
             self._metrics.callers_gone.cell("body").add()
             raise
         form = content_type if head.form else b""
-        request = Request(dialect, path, head, body, forwarded, held.give, holder.name, form, held.take)
+        request = Request(dialect, path, head, body, forwarded, held.give, holder.name, form, held.take_more)
         del body  # the request's alone, so that dropping it frees it
-        await self._exchange.answer(request, call)
+        try:
+            await self._exchange.answer(request, call)
+        finally:
+            held.end()
 
 
 def _passed_on(scope: Scope) -> tuple[bytes, bytes, Mapping[bytes, bytes]]:

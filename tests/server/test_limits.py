@@ -284,3 +284,44 @@ async def test_the_budget_refuses_after_its_wait() -> None:
         await waiting
     assert budget.held_bytes == 8
     assert budget.took(2)
+
+
+async def test_who_holds_some_already_is_let_in_over_the_limit_but_one_at_a_time() -> None:
+    budget = BodyBudget(10, wait_s=60, waiters=8)
+    for _ in range(3):
+        await budget.take(3)
+    order: list[str] = []
+
+    async def goes_on(name: str) -> None:
+        await budget.take_more(9)
+        order.append(name)
+
+    async with asyncio.TaskGroup() as tasks:
+        for name in ("first", "second", "third"):
+            tasks.create_task(goes_on(name))
+        body = tasks.create_task(budget.take(4))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert (order, budget.held_bytes) == (["first"], 18)
+        budget.give(3 + 9)
+        await asyncio.sleep(0)
+        assert (order, budget.held_bytes, body.done()) == (["first", "second"], 15, False)
+        budget.give(3 + 9)
+        await asyncio.sleep(0)
+        assert (order, budget.held_bytes, body.done()) == (["first", "second", "third"], 12, False)
+        budget.give(3 + 9)
+    assert budget.held_bytes == 4
+
+
+async def test_who_waits_for_more_and_leaves_holds_nobody_up() -> None:
+    budget = BodyBudget(10, wait_s=60, waiters=8)
+    await budget.take(8)
+    await budget.take_more(8)
+    waiting = [asyncio.ensure_future(budget.take_more(8)) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    budget.give(8)
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert budget.held_bytes == 16
+    budget.give(16)
+    assert budget.held_bytes == 0
