@@ -34,6 +34,7 @@ WALKED: Final = 256  # rows that tidying passes at a time
 LEAVING: Final = 8  # sessions that leave at a time: a thousand turns take a card a second
 TIDY_S: Final = 10.0
 ROOM: Final = 0.95  # of its size, what a full store comes down to
+PACKED_HERE_BYTES: Final = 16 * 1024  # 0.1 ms
 ROW_BYTES: Final = 2048  # at most, of the pages that a turn takes beside its own bytes
 
 
@@ -125,21 +126,29 @@ class Disk:
     async def _put(self, owner: str, session: str, turns: Sequence[Turn], leaf: str | None) -> None:
         start, name = prefix(owner, session), (owner, session)
 
+        weights = [weight_bytes([turn]) for turn in turns]
+        # Packed here, or where it takes longer in the thread, which would have to ask for the interpreter's lock twice.
+        short = sum(weights) <= PACKED_HERE_BYTES
+        packed = [envelope.sealed(turn) for turn in turns] if short else None
+
         def put(table: Table) -> None:
-            known = table.recent.standing(start)
+            known, last = table.recent.standing(start), None
+            standing: Row | None = None
             if known is not None and known.name == name and not self._idle(known.leaf):
-                standing: Row | None = known.leaf
+                standing, last = known.leaf, known.leaf.key
             else:
-                known, standing = None, self._leaf(table, start)
+                known = None
+                if (last := table.last(start)) is not None:
+                    standing = self._leaf(table, start)
             if (standing.label.id if standing else None) != leaf:
                 raise conflict(session, leaf, standing.label.id if standing else None)
-            values = [envelope.sealed(turn) for turn in turns]
             before = standing.label.size_bytes if standing else 0
-            weights = [weight_bytes([turn]) for turn in turns]
             check_size(session, before + sum(weights), self._options.session_bytes)
-            if standing is None:
-                table.delete(start)  # what was idle too long
-            now, last = self._options.clock(), known.leaf.key if known else None if standing else b""
+            values = packed or [envelope.sealed(turn) for turn in turns]
+            if standing is None and last is not None:  # idle too long
+                table.delete(start)
+                last = None
+            now = self._options.clock()
             for turn, value, weight in zip(turns, values, weights, strict=True):
                 standing = table.put(start, name, standing, turn.id, now, value, weight, last)
                 last = standing.key

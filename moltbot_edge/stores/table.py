@@ -68,7 +68,9 @@ class Row(msgspec.Struct, frozen=True):
 
 
 # As `Bytes` would have it stored: the key raw, the value raw and in the table.
-INSERT: Final = f"INSERT INTO Cache (key, raw, tag, mode, value) VALUES (?, 1, ?, {MODE_RAW}, ?)"
+INSERT: Final = "INSERT INTO Cache (key, raw, tag, mode, value) VALUES "
+ROW: Final = f"(?, 1, ?, {MODE_RAW}, ?)"
+ROWS: Final = 64  # of a statement
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Label).decode
@@ -166,6 +168,7 @@ class Table:
             sqlite_synchronous=2,
         )
         self._sql = self._cache.sql.execute
+        self._new: list[tuple[bytes, bytes, bytes]] = []  # rows that nobody has had to see yet
 
     def close(self) -> None:
         """Writes what the log holds to its place."""
@@ -174,17 +177,35 @@ class Table:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """All that is written within is on the disk at its end, or nothing is."""
+        """All that is written within is on the disk at its end, or nothing is.
+
+        Rows alone are one statement: for each one SQLite is let go of the interpreter's lock, and to have that again
+        costs a thread more than the statement does.
+        """
+        con = self._cache.sql
         try:
-            self._sql("BEGIN IMMEDIATE")
             yield
-            self._sql("COMMIT")
+            if con.in_transaction or len(self._new) > ROWS:
+                self._begin()
+                self._sql("COMMIT")
+            else:
+                self._insert()
         except BaseException:
+            self._new.clear()
             self.recent.clear()
-            if self._cache.sql.in_transaction:  # SQLite takes back what it cannot write, but not always
+            if con.in_transaction:  # SQLite takes back what it cannot write, but not always
                 self._sql("ROLLBACK")
             raise
         self.recent.settle()
+
+    def last(self, start: bytes) -> bytes | None:
+        """The last key of a session, also of a turn that cannot be read."""
+        if self._new:
+            self._begin()
+        (key,) = self._sql(
+            "SELECT max(key) FROM Cache WHERE key >= ? AND key <= ?", (start + FIRST, start + LAST)
+        ).fetchone()
+        return None if key is None else bytes(key)
 
     def leaf(self, start: bytes) -> Row | None:
         """The last turn of a session, without what was said."""
@@ -224,13 +245,9 @@ class Table:
         at: float,
         value: bytes,
         weight_bytes: int,
-        last: bytes | None = None,
+        last: bytes | None,
     ) -> Row:
-        """One more turn, *after* its session's leaf. Within `writing`. *last* is its last key, where that is known."""
-        if last is None:  # also after a leaf that cannot be read
-            (last,) = self._sql(
-                "SELECT max(key) FROM Cache WHERE key >= ? AND key <= ?", (start + FIRST, start + LAST)
-            ).fetchone()
+        """One more turn, *after* its session's leaf. Within `writing`. *last* is of that session."""
         count = counted(last) + 1 if last else 1
         size_bytes = weight_bytes + (after.label.size_bytes if after is not None else 0)
         row = Row(
@@ -241,11 +258,15 @@ class Table:
         return row
 
     def insert(self, key: bytes, label: Label, value: bytes) -> None:
-        """Raises `sqlite3.IntegrityError` where there is a row of that key."""
-        self._sql(INSERT, (key, _encode(label), value))
+        """Within `writing`, at whose end it is there, or sooner if somebody looks.
+
+        `sqlite3.IntegrityError` is raised then where there is a row of that key.
+        """
+        self._new.append((key, _encode(label), value))
 
     def delete(self, start: bytes) -> None:
         """Within `writing`."""
+        self._begin()
         self._sql("DELETE FROM Cache WHERE key >= ? AND key <= ?", (start + FIRST, start + LAST))
         self.recent.expect(start, None)
 
@@ -272,7 +293,19 @@ class Table:
         self._sql("VACUUM")
         self._sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
+    def _begin(self) -> None:
+        if not self._cache.sql.in_transaction:
+            self._sql("BEGIN IMMEDIATE")
+        self._insert()
+
+    def _insert(self) -> None:
+        while rows := self._new[:ROWS]:
+            del self._new[:ROWS]
+            self._sql(INSERT + ",".join([ROW] * len(rows)), [value for row in rows for value in row])
+
     def _rows(self, where: str, *values: object) -> Iterable[Row]:
+        if self._new:
+            self._begin()
         for number, key, raw, tag in self._sql(f"SELECT rowid, key, raw, tag FROM Cache WHERE {where}", values):
             try:
                 yield Row(int(number), self._cache.disk.get(key, raw), label(tag))

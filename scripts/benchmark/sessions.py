@@ -74,7 +74,7 @@ async def measured(folder: str) -> None:
                 for number in range(begin, end):
                     one = turn(chance)
                     name = "kitchen", f"talk-{number}"
-                    table.put(prefix(*name), name, None, one.id, one.at, envelope.sealed(one), 2000)
+                    table.put(prefix(*name), name, None, one.id, one.at, envelope.sealed(one), 2000, None)
 
             await store._worker.ask(filled, writes=True)
             await store._worker.ask(to_its_place)

@@ -332,7 +332,7 @@ def test_a_turn_takes_as_many_steps_among_many_sessions_as_among_few(tmp_path: P
     def put(session: str) -> None:
         start = prefix("", session)
         leaf = table.leaf(start)
-        table.put(start, ("", session), leaf, turn("").id, 0.0, b"x" * 700, 1500)
+        table.put(start, ("", session), leaf, turn("").id, 0.0, b"x" * 700, 1500, table.last(start))
 
     def steps(session: str) -> int:
         counted = [0]
