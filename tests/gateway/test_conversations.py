@@ -88,6 +88,27 @@ async def test_who_sends_the_whole_history_is_not_doubled(tmp_path: Path) -> Non
     assert [said for _, said in heard(box)] == ["what is a casa?", "a house", "and two?"]
 
 
+async def test_where_there_was_a_picture_a_model_with_eyes_goes_on(tmp_path: Path) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    async with upstream(says("blind")) as blind, upstream(says("a house")) as seeing:
+        settings = Config(
+            model_registry=[
+                Model(name="chat", endpoint=blind.url, type="openai-chat", images=False),
+                Model(name="chat", endpoint=seeing.url, type="openai-chat"),
+                Model(name="blind", endpoint=blind.url, type="openai-chat", images=False),
+            ],
+            router=Router(policy="priority"),
+            sessions=Sessions(path=str(tmp_path)),
+        )
+        async with serving(settings) as gateway:
+            shown = await gateway.ask({"model": "chat", "messages": [{"role": "user", "content": [picture]}]}, SESSION)
+            asked = await gateway.ask(asks("how many windows?"), SESSION)
+            refused = await gateway.ask({**asks("and doors?"), "model": "blind"}, SESSION)
+    assert [one.json["choices"][0]["message"]["content"] for one in (shown, asked)] == ["a house"] * 2
+    assert not blind.asked
+    assert refused.status == 400
+
+
 async def test_without_a_session_nothing_is_kept_and_no_store_is_opened(tmp_path: Path) -> None:
     async with upstream(says("hi")) as box, serving(kept(tmp_path / "none", box)) as gateway:
         answer = await gateway.ask(asks("hello"))
