@@ -8,7 +8,8 @@ attempt      one of them asked: asked, its values; outgoing, the request; ledger
 relay        the same dialect on both sides and nobody looks inside: bytes pass
 translate    another dialect, or a transcript that has to be cleaned: request and reply are written anew; translations
              makes them, abilities knows what a template takes, count how many tokens a request has
-sessions     conversations that are kept; conversation, one request's share of one; archive, how people handle them
+sessions     conversations that are kept; conversation, one request's share of one; archive, how people handle them;
+             unkept, what a store could not take
 engines      what is needed of this board's; rendering, a prompt made steady for them; progress, how far one has come
 output       the caller's side: begun once, kept open with pings, ended cleanly
 experience   what became of choices, for policies that learn; keeping, in a file

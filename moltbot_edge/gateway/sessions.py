@@ -94,11 +94,12 @@ class Sessions:
     async def store(self) -> Store:
         """Raises `StoreError`."""
         if self._store is None:
+            from moltbot_edge.gateway.unkept import held_back
             from moltbot_edge.gateway.watched_store import watched
 
             async with self._opening:
                 if self._store is None:
-                    opening = watched(self._opens, self.where, self._metrics, self._now)
+                    opening = held_back(watched(self._opens, self.where, self._metrics, self._now))
                     try:
                         self._store = await self._ends.enter_async_context(opening)
                     except StoreError as error:

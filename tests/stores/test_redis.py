@@ -176,9 +176,9 @@ def test_whoever_leaves_at_any_moment_gives_up_the_lease_and_the_next_finds_what
                 async with one.held("kitchen", "talk", 5.0):
                     await goes_on(one, f"from {number}")
 
-            for number in range(60):
+            for number in range(120):
                 leaver = asyncio.create_task(writer(number))
-                await asyncio.sleep(0.0001 * number)
+                await asyncio.sleep(0.00003 * number)
                 leaver.cancel()
                 await asyncio.wait([leaver])
                 async with other.held("kitchen", "talk", 0.0):

@@ -1,0 +1,146 @@
+"""Turns that a store could not take, held in memory until it can: a conversation goes on whole meanwhile.
+
+A full or read-only disk would otherwise have the next question answered as if the last one had never been asked, and
+nobody would see it. What is held here goes with the process; the log has said that. Not who finds out what is wrong
+with a store: that is `watched_store`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final
+
+from moltbot_edge.core import record
+from moltbot_edge.core.errors import GatewayError, Overloaded, SessionConflict, StoreError
+from moltbot_edge.core.session import Kept, Turn
+from moltbot_edge.core.store import Page, Stats, Store
+
+log = logging.getLogger(__name__)
+
+HELD_BYTES: Final = 2 * 1024 * 1024  # as written down: some thousand turns, of a gateway that takes 25 MB
+AT_ONCE: Final = 16  # sessions that are made up for with one turn
+
+Key = tuple[str, str]
+
+
+class Unkept:
+    """A store before *store*, which holds what that one does not take. One session's calls come one after the other."""
+
+    def __init__(self, store: Store, limit_bytes: int = HELD_BYTES) -> None:
+        self._store = store
+        self._limit_bytes = limit_bytes
+        self._held: dict[Key, list[tuple[Turn, str | None, int]]] = {}  # each with the leaf before it, and its bytes
+        self._size_bytes = 0
+        self._catching_up = asyncio.Lock()
+
+    @property
+    def trouble(self) -> StoreError | None:
+        return self._store.trouble
+
+    async def load(self, owner: str, session: str) -> Kept | None:
+        held = self._held.get((owner, session)) if self._held else None
+        if not held:
+            return await self._store.load(owner, session)
+        held = list(held)  # before it is asked: meanwhile they may get there
+        kept = await self._store.load(owner, session) or Kept(())
+        there = {turn.id for turn in kept.turns}
+        more = [one for one in held if one[0].id not in there]
+        return Kept((*kept.turns, *(turn for turn, _, _ in more)), kept.size_bytes + sum(size for *_, size in more))
+
+    async def append(self, owner: str, session: str, turn: Turn, leaf: str | None) -> None:
+        """What cannot be taken now is held, and what was wrong raised all the same."""
+        key = owner, session
+        try:
+            if key in self._held:
+                await self._catch_up(key)
+            await self._store.append(owner, session, turn, leaf)
+        except (StoreError, Overloaded):
+            self._hold(key, turn, leaf)
+            raise
+        if self._held:
+            await self._catch_up_others()
+
+    async def add(self, owner: str, session: str, turns: Sequence[Turn]) -> None:
+        if self._held.get((owner, session)):
+            raise SessionConflict(f"there is a session {session!r} already")
+        await self._store.add(owner, session, turns)
+
+    async def delete(self, owner: str, session: str) -> bool:
+        there = await self._store.delete(owner, session)
+        return self._forget((owner, session)) or there
+
+    async def list(self, owner: str | None, limit: int, after: str | None = None) -> Page:
+        return await self._store.list(owner, limit, after)
+
+    async def stats(self) -> Stats:
+        return await self._store.stats()
+
+    async def compact(self) -> None:
+        await self._store.compact()
+
+    def held(self, owner: str, session: str, wait_s: float) -> AbstractAsyncContextManager[None]:
+        return self._store.held(owner, session, wait_s)
+
+    async def close(self) -> None:
+        """A last attempt."""
+        await self._catch_up_others(len(self._held))
+        if self._held:
+            lost = sum(map(len, self._held.values()))
+            log.error("%d turns in %d sessions were never kept, and go with this process", lost, len(self._held))
+
+    async def _catch_up_others(self, most: int = AT_ONCE) -> None:
+        for key in list(self._held)[:most]:
+            try:
+                await self._catch_up(key)
+            except (StoreError, Overloaded):
+                return
+            except GatewayError as error:  # too large by now, for one
+                log.error("what was held of the session %r is not kept: %s", key[1], error.message)
+                self._forget(key)
+
+    async def _catch_up(self, key: Key) -> None:
+        async with self._catching_up:
+            while held := self._held.get(key):
+                turn, leaf, size_bytes = held[0]
+                try:
+                    await self._store.append(*key, turn, leaf)
+                except SessionConflict:  # another gateway went on meanwhile: the two stand side by side
+                    kept = await self._store.load(*key)
+                    if kept is None or all(one.id != turn.id for one in kept.turns):
+                        await self._store.append(*key, turn, None if kept is None else kept.leaf)
+                if held and held[0][0] is turn:
+                    held.pop(0)
+                    self._size_bytes -= size_bytes
+            self._held.pop(key, None)
+
+    def _hold(self, key: Key, turn: Turn, leaf: str | None) -> None:
+        size_bytes = len(record.written(turn))
+        self._held.setdefault(key, []).append((turn, leaf, size_bytes))
+        self._size_bytes += size_bytes
+        while self._size_bytes > self._limit_bytes:
+            first = next(iter(self._held))
+            log.error(
+                "too much waits to be kept: of the session %r, %d turns are lost", first[1], len(self._held[first])
+            )
+            self._forget(first)
+
+    def _forget(self, key: Key) -> bool:
+        held = self._held.pop(key, [])
+        self._size_bytes -= sum(size for *_, size in held)
+        there = bool(held)
+        held.clear()  # whoever is catching up with it stops
+        return there
+
+
+@asynccontextmanager
+async def held_back(opening: AbstractAsyncContextManager[Store]) -> AsyncIterator[Store]:
+    """The store that *opening* opens, with `Unkept` before it."""
+    async with opening as store:
+        unkept = Unkept(store)
+        try:
+            yield unkept
+        finally:
+            await unkept.close()
