@@ -51,8 +51,11 @@ class Candidate(msgspec.Struct, frozen=True):
         return query.prompt_tokens if self.prompt_tokens is None else self.prompt_tokens
 
     def to_read(self, query: RouteQuery) -> float:
-        """The tokens of the prompt that it does not hold."""
-        read = self.tokens(query) - self.cached_tokens
+        """The tokens of the prompt that it does not hold; never more than its context takes."""
+        context, tokens = self.deployment.context_tokens, self.tokens(query)
+        if context is not None and tokens > context:
+            tokens = context
+        read = tokens - self.cached_tokens
         return read if read > 1.0 else 1.0
 
 
@@ -113,7 +116,7 @@ def eligible(candidates: Sequence[Candidate], query: RouteQuery) -> list[Candida
     """
     now = query.now
     wide = [
-        candidate for candidate in candidates if candidate.deployment.context_tokens is None or _fits(candidate, query)
+        candidate for candidate in candidates if candidate.deployment.context_tokens is None or fits(candidate, query)
     ] or candidates
     ready = [candidate for candidate in wide if candidate.standing.cooling_until <= now]
     if len(ready) == len(wide):
@@ -144,7 +147,7 @@ def last_resorts(candidates: Sequence[Candidate], chosen: Sequence[Deployment], 
         and one.deployment.name not in names
         and not one.standing.health.unreached
         and one.standing.health.out is not Out.ASKED
-        and (one.deployment.context_tokens is None or _fits(one, query))
+        and (one.deployment.context_tokens is None or fits(one, query))
     ]
     return [one.deployment for one in sorted(resting, key=_rest)]
 
@@ -174,7 +177,7 @@ def objections(candidate: Candidate, query: RouteQuery) -> list[str]:
     """Why it would be passed over, in words for people: what `eligible` and `able` go by."""
     deployment, prompt = candidate.deployment, query.prompt()
     found = []
-    if not _fits(candidate, query):
+    if not fits(candidate, query):
         tokens = candidate.tokens(query)
         found.append(f"its context is {deployment.context_tokens} tokens, the prompt has about {tokens:.0f}")
     standing = candidate.standing
@@ -191,6 +194,7 @@ def objections(candidate: Candidate, query: RouteQuery) -> list[str]:
     return found
 
 
-def _fits(candidate: Candidate, query: RouteQuery) -> bool:
+def fits(candidate: Candidate, query: RouteQuery) -> bool:
+    """Whether its context is long enough, as far as that is known."""
     context = candidate.deployment.context_tokens
     return context is None or candidate.tokens(query) <= context

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from moltbot_edge.core.line import Line
-from moltbot_edge.core.routing import Candidate, Choice, RouteQuery
+from moltbot_edge.core.routing import Candidate, Choice, RouteQuery, fits
 from moltbot_edge.core.speed import Speed
 
 if TYPE_CHECKING:  # it is there only where conversations are kept
@@ -25,8 +25,10 @@ LEAST_LOAD_S = 0.1  # worth a word
 SMALL_BOARD = Speed(Line(0.0, 1 / 200, 1.0))  # while nothing is known of anybody: 200 tokens a second of a small model
 
 
-def settled(choice: Choice, candidates: Sequence[Candidate], query: RouteQuery) -> Choice:
-    """*choice*, of *candidates*, with the conversation where it is, unless that would be against the policy's reason.
+def settled(choice: Choice, every: Sequence[Candidate], query: RouteQuery) -> Choice:
+    """*choice*, with the conversation where it is, unless that would be against the policy's reason.
+
+    *every* are all of the route, also those that cannot be asked now.
 
     Its reason says then that it stays, or why it moves and what that costs.
     """
@@ -40,9 +42,9 @@ def settled(choice: Choice, candidates: Sequence[Candidate], query: RouteQuery) 
         order = (last, *(one for one in order if one is not last))
         told = "stays: holds the conversation"
         return replace(choice, order=order, reason=f"{told}, {reason}" if reason and last is first else told)
-    if all(one.deployment.name != query.stays for one in candidates):
-        reason = f"{query.stays} cannot be asked"
-    elif last is not None and last in order[: choice.equal]:
+    if last is None:
+        reason = _why_not(next((one for one in every if one.deployment.name == query.stays), None), query) or reason
+    elif any(one is last for one in order[: choice.equal]):
         reason = f"{first.deployment.name} answers sooner"
     cost = _cost(first, query)
     return replace(choice, reason=f"moves: {reason}, {cost}" if reason else f"moves: {cost}")
@@ -57,6 +59,13 @@ def _may_stay(last: Candidate, choice: Choice, query: RouteQuery) -> bool:
         first_token_s(one, query, otherwise) / one.standing.success(query.now) for one in (last, choice.order[0])
     )
     return stay_s <= move_s * TIE
+
+
+def _why_not(last: Candidate | None, query: RouteQuery) -> str | None:
+    """None: the policy has left it out."""
+    if last is None or last.standing.cooling_until > query.now:
+        return f"{query.stays} cannot be asked"
+    return None if fits(last, query) else f"too long for {query.stays}"
 
 
 def _cost(first: Candidate, query: RouteQuery) -> str:

@@ -103,7 +103,7 @@ class Planner:
         query, candidates, ready = self._seen(route, request, marks, turn, self._chance())
         self._metrics.candidates.cell(route.alias).set(len(ready))
         try:
-            choice = self._choice(route, ready, query)
+            choice = self._choice(route, candidates, ready, query)
             order = [candidate.deployment for candidate in choice.order]
             if len(order) > len(ready):
                 raise ValueError(f"{len(ready)} candidates made an order of {len(order)}")
@@ -134,7 +134,7 @@ class Planner:
         every = self.candidates(route.deployments, request, marks)
         query, candidates, ready = self._seen(route, request, marks, self._turns.get(route.alias, 0), EVEN_CHANCE)
         alone = len(route.deployments) == 1
-        choice = Choice(every, "there is only one") if alone else self._choice(route, ready, query)
+        choice = Choice(every, "there is only one") if alone else self._choice(route, every, ready, query)
         return Choosing(query, every, candidates, choice)
 
     def _seen(
@@ -164,10 +164,12 @@ class Planner:
             ready = routing.eligible(candidates, query)
         return query, candidates, ready
 
-    def _choice(self, route: Route, ready: Sequence[Candidate], query: RouteQuery) -> Choice:
+    def _choice(
+        self, route: Route, every: Sequence[Candidate], ready: Sequence[Candidate], query: RouteQuery
+    ) -> Choice:
         said = self._policies[route.alias](ready, query)
         choice = said if isinstance(said, Choice) else Choice(said)
-        return choice if query.stays is None else settled(choice, ready, query)
+        return choice if query.stays is None else settled(choice, every, query)
 
 
 def _stays(conversation: Conversation, route: Route) -> str | None:

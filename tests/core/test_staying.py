@@ -90,6 +90,18 @@ def test_who_cannot_be_asked_is_named() -> None:
     assert (names(choice), choice.reason) == ("bc", "moves: a cannot be asked, reads 1000 tokens in 10 s")
 
 
+def test_where_it_has_grown_too_long_for_the_one_that_holds_it_the_reply_says_that() -> None:
+    a, b, c = holds("a", context_tokens=500), candidate("b", 10.0), holds("c", context_tokens=2000)
+    choice = settled(Choice((b,), "score 0.1"), (a, b, c), STAYS_A)
+    assert choice.reason == "moves: too long for a, reads 1000 tokens in 10 s"
+    left_out = settled(Choice((b,), "score 0.1"), (a, b, c), replace(QUERY, stays="c"))
+    assert left_out.reason == "moves: score 0.1, reads 1000 tokens in 10 s"
+
+
+def test_no_more_is_read_than_a_context_takes() -> None:
+    assert candidate("a", 10.0, context_tokens=500, cached_tokens=400.0).to_read(QUERY) == 100
+
+
 def test_a_load_is_part_of_the_cost() -> None:
     a, b = holds("a"), replace(candidate("b", 10.0), ready_s=3.25)
     choice = settled(Choice((b, a), "score 0.9"), (a, b), STAYS_A)
