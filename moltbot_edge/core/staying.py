@@ -91,6 +91,11 @@ def first_token_s(candidate: Candidate, query: RouteQuery, otherwise: Speed) -> 
     return candidate.first_token_s(query) or 0.0
 
 
+def held_by(before: Sequence[Turn]) -> str | None:
+    """Who answered last. A turn may be its caller's alone."""
+    return next((turn.deployment for turn in reversed(before) if turn.deployment), None)
+
+
 def held_tokens(before: Sequence[Turn], name: str, hits: float) -> float:
     """What the deployment *name* was left with of a conversation, its last prompt there and its reply, as it counts.
 
@@ -112,3 +117,8 @@ def held_tokens(before: Sequence[Turn], name: str, hits: float) -> float:
             shown = min(last.cached_tokens / held, 1.0) if held else 0.0
             break
     return 0.0 if last is None else (last.input_tokens + last.output_tokens) * (hits or shown)
+
+
+def was_cut(before: Sequence[Turn], name: str) -> bool:
+    """Whether the deployment *name* was last sent less than the whole."""
+    return next((turn.cut is not None for turn in reversed(before) if turn.deployment == name), False)

@@ -15,6 +15,7 @@ from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.lease import Foresight
 from moltbot_edge.core.routing import Candidate
 from moltbot_edge.core.stable import trail
+from moltbot_edge.core.staying import was_cut
 from moltbot_edge.gateway.caller import Request
 
 if TYPE_CHECKING:  # imported at the first request that asks for a session
@@ -42,13 +43,16 @@ class Foresights:
             engine = deployment.upstream
             if engine.model_file is None:
                 continue
-            if request.conversation is not None:
-                wanted = self._rendered(request.conversation, deployment)
+            conversation = request.conversation
+            cut = conversation is not None and was_cut(conversation.before, deployment.name)
+            if conversation is not None:
+                wanted = self._rendered(conversation, deployment)
             else:
                 wanted = as_it_came = trail(request.body) if as_it_came is None else as_it_came
             foresight = self._foresee(engine.name, wanted)
             cached = candidate.cached_tokens
-            if foresight.cached_tokens is not None or foresight.ready_s:  # else it may still hold what it was seen to
+            # Else it may still hold what it was seen to; so it may where what it is sent is made shorter only then.
+            if foresight.ready_s or (foresight.cached_tokens is not None and not cut):
                 cached = float(foresight.cached_tokens or 0)
             found[place] = msgspec.structs.replace(candidate, ready_s=foresight.ready_s, cached_tokens=cached)
         return found

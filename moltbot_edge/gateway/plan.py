@@ -13,7 +13,7 @@ from moltbot_edge.core import prefixes, routing
 from moltbot_edge.core.catalog import Deployment, Route
 from moltbot_edge.core.errors import Overloaded
 from moltbot_edge.core.routing import Candidate, Choice, Policy, RouteQuery
-from moltbot_edge.core.staying import settled
+from moltbot_edge.core.staying import held_by, settled
 from moltbot_edge.gateway.caller import Request
 from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.standings import Standings
@@ -174,10 +174,8 @@ class Planner:
 
 def _stays(conversation: Conversation, route: Route) -> str | None:
     """Who answered last, if it is one of *route*."""
-    last = conversation.last
-    if last is None or all(one.name != last.deployment for one in route.deployments):
-        return None
-    return last.deployment
+    last = held_by(conversation.before)
+    return last if any(one.name == last for one in route.deployments) else None
 
 
 def _after_private(order: Sequence[Deployment]) -> list[Deployment]:

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from moltbot_edge.api import Candidate, Choice, RouteQuery
 from moltbot_edge.core.chat import Message, Role
 from moltbot_edge.core.events import Usage
-from moltbot_edge.core.session import Turn
-from moltbot_edge.core.staying import held_tokens, settled
+from moltbot_edge.core.session import Cut, Turn
+from moltbot_edge.core.staying import held_by, held_tokens, settled, was_cut
 
 STAYS_A = replace(QUERY, stays="a")
 
@@ -118,6 +118,19 @@ def test_nobody_is_lost_and_the_reason_is_fit_for_a_header(fleet: list[Candidate
 
 
 # What the turns tell.
+
+
+def test_it_is_held_by_who_answered_last() -> None:
+    assert held_by([]) is None
+    assert held_by([turn("a", 1, 1), turn("b", 1, 1)]) == "b"
+    assert held_by([turn("a", 1, 1), turn("", 0, 0)]) == "a"
+
+
+def test_a_model_that_was_sent_less_than_the_whole_is_known_by_its_last_turn() -> None:
+    cut = replace(turn("a", 1, 1), cut=Cut(1000, "", 1))
+    assert was_cut([cut, turn("b", 1, 1)], "a")
+    assert not was_cut([cut, turn("a", 1, 1)], "a")
+    assert not was_cut([cut], "b")
 
 
 def turn(deployment: str, read: int, written: int, cached: int = 0) -> Turn:

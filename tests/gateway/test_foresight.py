@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any, cast
 
 from moltbot_edge.core import prefixes
 from moltbot_edge.core.catalog import Deployment, Route, Upstream
+from moltbot_edge.core.chat import ChatRequest, Message, Role, Text
 from moltbot_edge.core.events import Outcome, Timings, Usage
 from moltbot_edge.core.head import Head
+from moltbot_edge.core.joining import joined
 from moltbot_edge.core.lease import Foresight
 from moltbot_edge.core.routing import Candidate, RouteQuery
+from moltbot_edge.core.session import Cut, Kept, Turn
 from moltbot_edge.core.stable import trail
+from moltbot_edge.core.store import Store
 from moltbot_edge.dialects.openai_chat import OpenAIChat
 from moltbot_edge.gateway.caller import Request
 from moltbot_edge.gateway.conversation import Conversation
@@ -26,6 +31,7 @@ BOX = Deployment("box", Upstream("box", "http", "box", 80, "/v1"), "chat")
 HERE = Deployment("here", Upstream("here", "http", "127.0.0.1", 0, "/v1", model_file="small.gguf"), "chat")
 BODY = json.dumps({"model": "chat", "messages": [{"role": "user", "content": "word " * 400}]}).encode()
 ENGINES_TRAIL = (1, 2, 3)
+TURN = "0" * 26
 NOW = 1000.0
 
 
@@ -91,6 +97,36 @@ def test_an_engine_of_which_nobody_knows_what_it_holds_is_judged_by_what_was_lea
     routed.first(ask(b'{"model": "chat", "input": "text"}'))
     assert routed.asked == [("here", ())]
     assert routed.seen["here"].cached_tokens == learned.cached_tokens
+
+
+def in_a_session(*turns: Turn) -> Request:
+    request = ask()
+    chat = ChatRequest(model="chat", messages=(Message(Role.USER, (Text(text="and two?"),)),))
+    store = cast(Store, None)  # nothing is kept here
+    request.conversation = Conversation(store, request, "talk", Kept(turns), joined(turns, chat), TURN, NOW, Metrics())
+    return request
+
+
+def turn(**of: Any) -> Turn:
+    said = Message(Role.ASSISTANT, (Text(text="a house"),))
+    return Turn(id=TURN, at=NOW, messages=(), reply=said, deployment="here", usage=Usage(300, 50, 10), **of)
+
+
+def test_of_a_kept_conversation_it_is_asked_by_what_the_engine_would_be_sent() -> None:
+    routed = Routed(Foresight(0.0, 390))
+    assert routed.first(in_a_session(turn())) == "here"
+    assert routed.asked == [("here", ENGINES_TRAIL)]
+    assert routed.seen["here"].cached_tokens == 390
+
+
+def test_where_the_engine_was_sent_less_than_the_whole_its_turn_says_what_it_holds() -> None:
+    cut = turn(cut=Cut(1000, TURN, 1))
+    routed = Routed(Foresight(0.0, 20))
+    routed.first(in_a_session(cut))
+    assert routed.seen["here"].cached_tokens == 350
+    loads = Routed(Foresight(9.0, 0))
+    loads.first(in_a_session(cut))
+    assert loads.seen["here"].cached_tokens == 0
 
 
 def test_who_waits_for_an_engine_that_loads_asks_nobody_else_before_its_time() -> None:
