@@ -86,7 +86,10 @@ class Store(Protocol):
         ...
 
     async def list(self, owner: str | None, limit: int, after: str | None = None) -> Page:
-        """The newest first; None for *owner*: everybody's. *after* is of the page before."""
+        """The newest first; None for *owner*: everybody's. *after* is of the page before.
+
+        A page may have fewer, or none, and go on all the same: it ends where there is no *after*.
+        """
         ...
 
     async def stats(self) -> Stats: ...

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 NEWEST: Final = 2**62
 LOOKED_AT: Final = 256  # rows of one look into the list: others come in between
+LOOKS: Final = 32  # of one page: who has one session among 100,000 is not looked for in all of them at once
 WALKED: Final = 256  # rows that tidying passes at a time
 LEAVING: Final = 8  # sessions that leave at a time: a thousand turns take a card a second
 TIDY_S: Final = 10.0
@@ -100,9 +101,11 @@ class Disk:
     async def list(self, owner: str | None, limit: int, after: str | None = None) -> Page:
         found: list[Summary] = []
         before: int | None = position(after, NEWEST)
-        while before is not None and len(found) < limit:
+        for _ in range(LOOKS):
             some, before = await self._worker.ask(self._look(owner, before, limit - len(found)))
             found += some
+            if before is None or len(found) == limit:
+                break
         return Page(tuple(found), None if before is None else str(before))
 
     async def stats(self) -> Stats:

@@ -362,6 +362,27 @@ def test_a_turn_takes_as_many_steps_among_many_sessions_as_among_few(tmp_path: P
         table.close()
 
 
+def test_who_has_little_among_much_is_listed_in_pages_that_may_be_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moltbot_edge.stores.disk.LOOKED_AT", 4)
+    monkeypatch.setattr("moltbot_edge.stores.disk.LOOKS", 2)
+
+    async def scenario() -> None:
+        async with opened(options(tmp_path / "s")) as store:
+            for number in range(39):
+                await store.append("rare" if number in (3, 21) else "many", f"talk-{number}", turn("one"), None)
+            found, after = [], None
+            for page in range(5):
+                shown = await store.list("rare", 100, after)
+                found.append([one.session for one in shown.sessions])
+                after = shown.after
+                assert (after is None) == (page == 4)
+            assert [names for names in found if names] == [["talk-21"], ["talk-3"]]
+
+    asyncio.run(scenario())
+
+
 def test_a_caller_that_leaves_keeps_the_store_usable(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened(options(tmp_path / "s")) as store:
