@@ -66,6 +66,7 @@ GRACE_S = 25  # for replies under way when told to stop; systemd gives 90 s, Doc
 
 if TYPE_CHECKING:
     from moltbot_edge.core.store import Opens, Store
+    from moltbot_edge.gateway.fit import Fitting
     from moltbot_edge.gateway.foresight import Foresights
     from moltbot_edge.gateway.rendering import Rendering
     from moltbot_edge.local.supervisor import Supervisor
@@ -205,6 +206,7 @@ def assemble(
         now=time.monotonic,
         clock=time.time,
         new_id=lambda: secrets.token_hex(12),
+        fitting=lambda: _fitting(config, exchange, openai, metrics),
         rendering=rendering,
     )
     if not isinstance(engines, NoEngines):
@@ -316,6 +318,16 @@ async def _with_turns(opening: AbstractAsyncContextManager[Store], waiters: int)
 
             store.held = Turnstile(waiters).held  # type: ignore[method-assign]
         yield store
+
+
+def _fitting(config: Config, exchange: Exchange, openai: Dialect, metrics: Metrics) -> Fitting:
+    from moltbot_edge.gateway.fit import Fitting  # at the first request of a session
+    from moltbot_edge.gateway.summaries import Summaries, SummarySettings
+
+    said = config.sessions
+    settings = SummarySettings(said.summary_model, said.summary_tokens, said.summary_prompt_tokens, said.summary_s)
+    made = Summaries(settings, exchange.answer, openai, time.monotonic)
+    return Fitting(config.engines.context_tokens, made, metrics)
 
 
 def _session_limits(said: SessionSettings) -> SessionLimits:

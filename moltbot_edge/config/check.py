@@ -234,6 +234,15 @@ def fallbacks(decoded: Decoded, known: Known) -> Found:
                     yield (*path, name, index), "is what has failed already"
 
 
+def summaries(decoded: Decoded, known: Known) -> Found:
+    registry, said = _model_names(decoded, known), decoded.config.sessions.summary_model
+    if said is None or registry is None or not decoded.sound("aliases") or not decoded.sound("sessions"):
+        return
+    names = [*registry, *decoded.config.aliases, AUTO]
+    if not named(said, names):
+        yield ("sessions", "summary_model"), unknown("model or alias", said, names)
+
+
 def policies(decoded: Decoded, known: Known) -> Found:
     router = decoded.config.router.policy
     if decoded.sound("router", "policy"):
@@ -346,6 +355,7 @@ ERRORS: Final[Sequence[Callable[[Decoded, Known], Found]]] = (
     policies,
     limits,
     sessions,
+    summaries,
     stabilised,
     keys,
 )

@@ -287,6 +287,18 @@ class Sessions(Section, frozen=True):
     ] = "wait"
     wait_s: Annotated[Seconds, Meta(description="how long it waits, then 409")] = 600.0
     waiters: Annotated[Count, Meta(description="requests that wait so; more get 503")] = 64
+    summary_model: (
+        Annotated[str, Meta(description="sums up what a model's context has no room for; not said: it is left out")]
+        | None
+    ) = None
+    # A 1B model on a Pi 4 writes them in a minute.
+    summary_tokens: Annotated[Count, Meta(description="of a summary at most, and an eighth of the context")] = 256
+    # With the summary it fits into the context of an engine of this board, where nothing else is said.
+    summary_prompt_tokens: Annotated[
+        Count, Meta(description="of what is left out, which summary_model reads for it; the latest")
+    ] = 3072
+    # A caller waits for it, with pings; a Pi 4 reads 3,000 tokens with a 0.5B model in 110 s.
+    summary_s: Annotated[Seconds, Meta(description="for a summary to be made; then without one")] = 180.0
 
 
 class Tool(Section, frozen=True, forbid_unknown_fields=False):

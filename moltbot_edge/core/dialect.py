@@ -97,8 +97,8 @@ class ReplyHead(msgspec.Struct, frozen=True):
     """What a writer says of a reply: an *id* of ours, seconds since 1970, the model's name as the caller used it.
 
     *elapsed_s* tells how long ago the request came, for a dialect whose replies say so. *prompt_tokens* are estimated,
-    for where the upstream counts none; *left_out_tokens*, of a conversation that was longer than the upstream takes, are
-    not among them. A dialect whose replies can say where they are kept has the *place*.
+    for where the upstream counts none; *left_out_tokens* are none of them: the conversation is longer than what it
+    takes. A dialect whose replies can say where they are kept has the *place*.
     """
 
     id: str

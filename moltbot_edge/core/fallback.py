@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from moltbot_edge.core.catalog import Route
-from moltbot_edge.core.errors import GatewayError, UpstreamRefused
+from moltbot_edge.core.errors import GatewayError, PromptTooLong, UpstreamRefused
 
 
 def instead(route: Route, wanted: Sequence[str], error: GatewayError) -> tuple[str, ...]:
@@ -20,7 +20,7 @@ def instead(route: Route, wanted: Sequence[str], error: GatewayError) -> tuple[s
 
 
 def says_too_long(error: GatewayError) -> bool:
-    return isinstance(error, UpstreamRefused) and error.too_long
+    return isinstance(error, PromptTooLong) or (isinstance(error, UpstreamRefused) and error.too_long)
 
 
 def too_narrow(route: Route, prompt_tokens: Callable[[str], float]) -> bool:

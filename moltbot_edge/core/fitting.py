@@ -36,6 +36,8 @@ MARGIN: Final = 1.05
 SURELY: Final = 0.6
 SURELY_LEARNED: Final = 0.9
 
+NO_END: Final = 2**40  # of a window, for who only wants to know a size
+
 
 class Window(msgspec.Struct, frozen=True):
     """*tokens* of context, as *deployment* has them; of these *reply_tokens* are for the reply, None: nobody said.

@@ -80,12 +80,23 @@ class _Modalities(msgspec.Struct):
     vision: bool | None = None
 
 
+class _Generation(msgspec.Struct):
+    n_ctx: int | None = None
+
+
 class Abilities(msgspec.Struct, frozen=True):
     """What an engine's ``/props`` says of its model. *template* is the chat template's text."""
 
+    default_generation_settings: _Generation = msgspec.field(default_factory=_Generation)
     chat_template_caps: _Caps = msgspec.field(default_factory=_Caps)
     modalities: _Modalities = msgspec.field(default_factory=_Modalities)
     chat_template: str = ""
+
+    @property
+    def context_tokens(self) -> int | None:
+        """Of one conversation: several slots share what the engine has."""
+        said = self.default_generation_settings.n_ctx
+        return said if said is not None and said > 0 else None
 
 
 _abilities = msgspec.json.Decoder(Abilities).decode

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.dialect import Mender, Operation
 from moltbot_edge.core.errors import GatewayError, InvalidRequest, UpstreamRefused
+from moltbot_edge.core.fallback import says_too_long
 from moltbot_edge.core.head import Body, with_slot
 from moltbot_edge.core.lease import Lease, Wish, unheard
 from moltbot_edge.gateway.asked import PROMPTED, Asked, Attempt, Contender, ExchangeLimits
@@ -38,13 +39,17 @@ if TYPE_CHECKING:  # it is there only on a board that runs models
 
 if TYPE_CHECKING:  # imported at the first request that asks for a session
     from moltbot_edge.gateway.conversation import Conversation
+    from moltbot_edge.gateway.fit import Fitting
 
 if TYPE_CHECKING:  # imported when the first caller speaks another dialect than its upstream
     from moltbot_edge.gateway.translate import EmbedTranslation, Translation
 
 
 class Attempts:
-    """*now* is `time.monotonic`, *clock* is seconds since 1970; *new_id* names a reply that is written here."""
+    """*now* is `time.monotonic`, *clock* is seconds since 1970; *new_id* names a reply that is written here.
+
+    *fitting* makes what is needed for sessions, once.
+    """
 
     def __init__(
         self,
@@ -58,10 +63,13 @@ class Attempts:
         now: Callable[[], float],
         clock: Callable[[], float],
         new_id: Callable[[], str],
+        fitting: Callable[[], Fitting],
         rendering: Rendering | None = None,
     ) -> None:
         self.lines = Lines(upstreams, standings, metrics)
         self.rendering = rendering  # may come later, with the first engine
+        self._new_fitting = fitting
+        self._fitting: Fitting | None = None
         self._ledger = Ledger(standings, experience, metrics, now)
         self._translations = Translations(dialects, upstreams, engines, standings, limits, now, clock, new_id)
         self._upstreams = upstreams
@@ -100,8 +108,13 @@ class Attempts:
         request = asked.request
         translation = None
         dialect, conversation = request.dialect, request.conversation
+        body_bytes, marks = len(request.body), asked.marks
         if conversation is not None:
-            await conversation.fit(deployment)
+            await self._fit(request, deployment, place)
+            if place is not None and place.used:
+                place = None
+            if (fit := conversation.fits.get(deployment.name)) is not None:
+                body_bytes, marks = fit.body_bytes, fit.marks
             began = self._now()
             translation = self._translations.of(asked, deployment, began)
         elif deployment.upstream.dialect != dialect.name or dialect.foreign(request.body, deployment.model):
@@ -114,7 +127,7 @@ class Attempts:
             _, place = await self.lines.place((deployment,))
             began = self._now()  # what was waited for was our own limit
         held = None if conversation is None else conversation.held_tokens
-        sent = self._standings.started(deployment, len(request.body), asked.marks, began, held)
+        sent = self._standings.started(deployment, body_bytes, marks, began, held)
         attempt = Attempt(deployment, sent, began, began, place, contender, request.body)
         if translation is not None:
             attempt.translation, attempt.body, translation.body = translation, translation.body, b""
@@ -158,7 +171,7 @@ class Attempts:
         async with self._engines.lease(engine, wish) as lease:
             attempt.began = attempt.silent_since = self._now()  # loading says nothing of its speed
             if translation is not None and rendering is not None:
-                await self._fit(asked, attempt, lease, rendering)
+                await self._learn(asked, attempt, lease, rendering)
             slot, differs = lease.slot, None
             if rendering is not None and slot is not None:
                 differs = rendering.sent(engine, slot, attempt.body)
@@ -168,10 +181,26 @@ class Attempts:
                 if rendering is not None and slot is not None:
                     rendering.answered(engine, slot, differs, attempt.reader.usage)
 
-    async def _fit(self, asked: Asked, attempt: Attempt, lease: Lease, rendering: Rendering) -> None:
+    async def _fit(self, request: Request, deployment: Deployment, place: Place | None, *, asks: bool = True) -> None:
+        """*place* is given back before a model is asked for a summary: it may need that very one."""
+        if self._fitting is None:
+            self._fitting = self._new_fitting()
+        waits = place.give_back if place is not None else nothing
+        await self._fitting.fit(request, deployment, self._translations.able(deployment), waits, asks=asks)
+
+    def narrower(self, asked: Asked, deployment: Deployment, error: GatewayError) -> bool:
+        """Whether *deployment*, which has raised *error*, may take it if less is said of what was said before."""
+        conversation = asked.request.conversation
+        if conversation is None or self._fitting is None or not says_too_long(error):
+            return False
+        return isinstance(error, UpstreamRefused) and self._fitting.narrower(conversation, deployment, error.message)
+
+    async def _learn(self, asked: Asked, attempt: Attempt, lease: Lease, rendering: Rendering) -> None:
         """Again, if this engine's template was not known before: only the engine itself can say what it takes."""
         deployment = attempt.deployment
         if await self._translations.learn(deployment, Address(*lease.address)):
+            if asked.request.conversation is not None:
+                await self._fit(asked.request, deployment, None, asks=False)  # a summary may need this one's memory
             translation = self._translations.of(asked, deployment, attempt.began)
             attempt.translation = translation
             attempt.body, _ = rendering.of(deployment.upstream.name, deployment.shared_name, translation.body)
@@ -296,3 +325,7 @@ class Attempts:
             own = [(b"x-moltbot-deployment", name.encode()), (b"x-moltbot-policy", policy.encode())]
             self._headers[name, policy] = own
         return own
+
+
+def nothing() -> None:
+    """Where there is nothing to be given back."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from moltbot_edge.core import items, references, response_id, session
+from moltbot_edge.core import cuts, items, references, response_id, session
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.chat import ChatRequest, Message, Role
 from moltbot_edge.core.decoding import UNREADABLE
@@ -26,6 +26,7 @@ from moltbot_edge.core.errors import (
     UnknownPrevious,
     UnknownSession,
 )
+from moltbot_edge.core.fitting import Talk
 from moltbot_edge.core.fold import Fold
 from moltbot_edge.core.head import Head, check_text
 from moltbot_edge.core.joining import Joined, joined
@@ -37,6 +38,7 @@ from moltbot_edge.gateway.caller import Request
 from moltbot_edge.metrics.catalogue import Metrics
 
 if TYPE_CHECKING:
+    from moltbot_edge.gateway.fit import Fit, Narrowed
     from moltbot_edge.gateway.relay import Headers
 
 log = logging.getLogger(__name__)
@@ -56,7 +58,8 @@ _notes = msgspec.json.Decoder(dict[str, str] | None).decode
 class Conversation:
     """*turn_id* is of the turn that will be kept, and known before its reply is. *last* is the turn before it.
 
-    *chat* is the whole conversation, as it is kept.
+    *chat* is the whole conversation, as it is kept. *fits* has what there is of it for a deployment whose window is
+    smaller, *estimated* how large that was thought to be, and *narrowed* what a refusal taught of it.
     """
 
     def __init__(
@@ -81,6 +84,9 @@ class Conversation:
         self.headers: Headers = [(SESSION, name.encode())]
         if self._appends:
             self.headers.append((TURN, turn_id.encode()))
+        self.fits: dict[str, Fit] = {}  # these three by deployment
+        self.estimated: dict[str, int] = {}
+        self.narrowed: dict[str, Narrowed] = {}
         self._store = store
         self._turns = metrics.session_turns
         self._leaf = None if kept is None else kept.leaf
@@ -97,9 +103,12 @@ class Conversation:
             metadata=_metadata(whole.request),
         )
 
-    def body(self) -> bytes:
-        """What the router measures and marks in the place of a request's body: steady from turn to turn."""
-        chat = self.chat
+    def body(self, chat: ChatRequest | None = None) -> bytes:
+        """What the router measures and marks in the place of a request's body: steady from turn to turn.
+
+        Of *chat*, where that is what is left of it.
+        """
+        chat = self.chat if chat is None else chat
         return _encode({"tools": chat.tools, "messages": chat.messages} if chat.tools else {"messages": chat.messages})
 
     def prompt(self) -> Prompt:
@@ -111,16 +120,23 @@ class Conversation:
         """As `core.staying` has it."""
         return held_tokens(self.before, name, hits)
 
-    async def fit(self, deployment: Deployment) -> None:
-        """Make it as short as *deployment* takes: `chat_for` has it then."""
+    def talk(self) -> Talk:
+        turn, messages = self._turn, self.chat.messages
+        opening = len(messages) - len(turn.messages) - sum(len(cuts.said(one)) for one in self.before)
+        steady = turn.system is None and turn.tools is None
+        return Talk(messages[:opening], self.chat.tools, self.before, turn.messages, steady)
 
     def chat_for(self, deployment: Deployment) -> ChatRequest:
-        return self.chat
+        """As short as *deployment* takes, once `Fitting.fit` has seen to it."""
+        fit = self.fits.get(deployment.name)
+        return self.chat if fit is None or fit.chat is None else fit.chat
 
     def drop(self) -> None:
         """No other upstream will need what was said before."""
         self.chat = EMPTY
         self.before = ()
+        for fit in self.fits.values():
+            fit.chat = None
 
     async def keep(self, fold: Fold, deployment: Deployment, dropped: Sequence[str]) -> None:
         """Durable when it returns, if it can be. Raises nothing of a store's."""
@@ -137,6 +153,7 @@ class Conversation:
             finish=fold.finish,
             usage=fold.usage,
             dropped=tuple(dropped),
+            cut=None if (fit := self.fits.get(deployment.name)) is None else fit.cut,
         )
         try:
             try:

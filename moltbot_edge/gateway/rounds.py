@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.errors import GatewayError
-from moltbot_edge.core.fallback import says_too_long
+from moltbot_edge.core.fallback import instead, says_too_long
 from moltbot_edge.core.retries import pause_s
 from moltbot_edge.gateway.allowance import Allowance
 from moltbot_edge.gateway.asked import Asked
@@ -88,6 +88,9 @@ class Rounds:
                     await self.hedging.ask(asked, deployment, other, rest, output, place)
                 return
             except GatewayError as error:
+                if not rest and not output.answering and self._narrower(asked, deployment, error):
+                    rest, why = [deployment], None
+                    continue
                 if output.answering or not (error.retryable or (rest and says_too_long(error))):
                     raise  # another's context may be longer
                 if rest:
@@ -115,6 +118,14 @@ class Rounds:
         rest.remove(chosen)
         rest.insert(0, chosen)
         return place
+
+    def _narrower(self, asked: Asked, deployment: Deployment, error: GatewayError) -> bool:
+        """Whether the same is asked once more, with less of what was said before: where no other model is named."""
+        return (
+            asked.request.conversation is not None
+            and not instead(asked.route, asked.request.head.fallbacks, error)
+            and self._attempts.narrower(asked, deployment, error)
+        )
 
     def _may(self, alias: str, how: str) -> bool:
         may = self.retries.spend()

@@ -85,6 +85,7 @@ class Translation:
         codec = request.dialect.codec()
         self._conversation = conversation = request.conversation
         self._fold: Fold | None = None
+        self._fit = None if conversation is None else conversation.fits.get(deployment.name)
         if conversation is None:
             check_text(request.body)
             chat = codec.read_request(request.path, request.body)  # not kept: it is as large as the body again
@@ -108,6 +109,8 @@ class Translation:
             return
         outgoing = as_sent(chat, deployment, theirs, able)
         self.path, self.body, self.dropped = outgoing.path, outgoing.body, outgoing.dropped
+        if self._fit is not None:
+            self.dropped = (*self._fit.dropped, *self.dropped)
 
     def explain(self, refused: GatewayError) -> None:
         """The upstream's error, in words that are nobody's dialect."""
@@ -137,6 +140,8 @@ class Translation:
         own = own + self._named + dropped_header(self.dropped)
         if self._conversation is not None:
             own += self._conversation.headers
+            if self._fit is not None:
+                own += self._fit.headers
         reader = self._codec.event_reader(is_stream(reply))
         if self.streams(reply):
             await self._pass(reply, output, own, answers, reader)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.dialect import ReplyHead
 from moltbot_edge.gateway.asked import Asked, ExchangeLimits
@@ -59,8 +61,10 @@ class Translations:
 
         request = asked.request
         head = self.head(request, self._estimate(request, deployment), began)
+        if (conversation := request.conversation) is not None and (fit := conversation.fits.get(deployment.name)):
+            head = replace(head, prompt_tokens=fit.prompt_tokens, left_out_tokens=fit.left_out_tokens)
         theirs = self._dialects.named(deployment.upstream.dialect)
-        able = self._able(deployment)
+        able = self.able(deployment)
         return translation(request, deployment, theirs, head, self._limits, able, learns=asked.lesson is not None)
 
     def as_sent(self, chat: ChatRequest, deployment: Deployment) -> bytes:
@@ -68,7 +72,7 @@ class Translations:
         from moltbot_edge.gateway.translate import as_sent
 
         theirs = self._dialects.named(deployment.upstream.dialect)
-        return as_sent(chat, deployment, theirs, self._able(deployment)).body
+        return as_sent(chat, deployment, theirs, self.able(deployment)).body
 
     async def learn(self, deployment: Deployment, at: Address) -> bool:
         """Ask an engine of this board what its template takes. False: that was known before."""
@@ -87,7 +91,8 @@ class Translations:
     def _estimate(self, request: Request, deployment: Deployment) -> int:
         return round(self._standings.prompt_tokens(deployment.model, len(request.body)))
 
-    def _able(self, deployment: Deployment) -> Abilities | None:
+    def able(self, deployment: Deployment) -> Abilities | None:
+        """What is known of it."""
         if self._abilities is None and not deployment.upstream.props:
             return None
         return self._known_abilities().of(deployment)

@@ -86,6 +86,10 @@ def problems(reading: Any, tmp_path: Path) -> Any:
             "2: router.context_fallbacks.c[1]: no model or alias is named 'd'",
         ),
         (
+            "model_registry: [{name: small, endpoint: 'http://b'}]\nsessions: {summary_model: smal}",
+            "2: sessions.summary_model: no model or alias is named 'smal'",
+        ),
+        (
             "model_registry: [{name: c, endpoint: 'http://b'}]\nrouter: {fallbacks: {c: [c]}}",
             "2: router.fallbacks.c[0]: is what has failed already",
         ),
