@@ -115,7 +115,7 @@ class Planner:
                 order,
                 _printable(choice.reason),
                 choice.cohort,
-                "policy" if len(ready) > 1 else "left",
+                _why(ready, order, query),
             )
         except Exception:  # a plug-in's fault must not cost an answer: its log says so, and the order stays as it was
             log.exception("the policy %r failed for %r", route.policy, route.alias)
@@ -170,6 +170,12 @@ class Planner:
         said = self._policies[route.alias](ready, query)
         choice = said if isinstance(said, Choice) else Choice(said)
         return choice if query.stays is None else settled(choice, every, query)
+
+
+def _why(ready: Sequence[Candidate], order: Sequence[Deployment], query: RouteQuery) -> str:
+    if query.stays is not None and order:
+        return "stays" if order[0].name == query.stays else "moves"
+    return "policy" if len(ready) > 1 else "left"
 
 
 def _stays(conversation: Conversation, route: Route) -> str | None:

@@ -88,6 +88,7 @@ async def test_it_stays_also_after_a_restart_and_others_go_elsewhere(tmp_path: P
                 assert name == first
                 assert reason is not None
                 assert reason.startswith(STAYS)
+            assert (await gateway.metrics())["moltbot_decisions_total", "all", policy, "stays"] == 3
         async with serving(config) as gateway:
             name, reason = where(await talk(gateway, "and three?"))
             assert name == first
