@@ -97,8 +97,8 @@ class Metrics:
             "moltbot_decisions_total",
             "Requests sent to one of several deployments, by the route's policy and the reason: policy (its first"
             " choice), next (the one before failed), left (no other could be asked), unordered (the policy failed),"
-            " room (those before were full), hedge (the one before is late); of a kept conversation stays (with who holds"
-            " it) or moves.",
+            " room (those before were full), hedge (the one before is late); of a kept conversation stays (with who"
+            " holds it) or moves.",
             *("model", "policy", "reason"),
         )
         self.fallbacks = counter(
