@@ -16,6 +16,7 @@ from moltbot_edge.core.session import Turn
 
 TURN_BYTES: Final = 600  # of the objects around a turn, measured
 MESSAGE_BYTES: Final = 200
+TEXT_BYTES: Final = 56  # beside the text itself: a message may have a hundred thousand
 
 
 def weight_bytes(turns: Iterable[Turn]) -> int:
@@ -31,7 +32,7 @@ def _said(messages: Iterable[Message]) -> int:
     for message in messages:
         total += MESSAGE_BYTES
         for part in message.parts:
-            total += sys.getsizeof(part.text) if type(part) is Text else _held(part)
+            total += TEXT_BYTES + sys.getsizeof(part.text) if type(part) is Text else _held(part)
     return total
 
 
