@@ -29,7 +29,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--command", default=shlex.join(SOURCE), help="a built gateway, with `serve`, in its place")
     parser.add_argument("--redis", action="store_true", help="sessions at a redis-server of its own")
-    parser.add_argument("--power", action="store_true", help="only what was synchronised is left; takes a C compiler")
+    parser.add_argument(
+        "--power",
+        action="store_true",
+        help="only what was synchronised is left; takes a C compiler, and no static gateway",
+    )
     parser.add_argument("--folder", type=Path, help="where the sessions are; left there; a temporary one without")
     chosen = parser.parse_args()
     with contextlib.ExitStack() as stack:

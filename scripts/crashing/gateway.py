@@ -88,6 +88,7 @@ class Gateway:
             writer.close()
 
     def kill(self) -> None:
+        """May be called again."""
         assert self._process is not None
         self.killed = True
         self.kills += 1
