@@ -40,7 +40,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def gateway(folder: Path, config: dict[str, Any]) -> Iterator[str]:
     """The command, as a process of its own; its URL."""
     file = folder / "moltbot.yaml"
-    shared = {"server": {"port": 0}, "model_store": str(folder / "nothing"), "keys": KEYS}
+    shared = {
+        "server": {"port": 0},
+        "model_store": str(folder / "nothing"),
+        "sessions": {"path": str(folder / "sessions")},
+        "keys": KEYS,
+    }
     file.write_text(json.dumps(shared | config))  # JSON is YAML
     command = [sys.executable, "-m", "moltbot_edge", "serve", "--config", str(file)]
     with (folder / "log").open("wb") as log:

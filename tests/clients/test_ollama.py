@@ -105,6 +105,16 @@ def test_a_structured_answer(client: ollama.Client, target: Target) -> None:
     Capital.model_validate_json(formed.message.content or "")
 
 
+def test_a_conversation_that_is_kept(client: ollama.Client, target: Target) -> None:
+    first = client.generate(target.chat, QUESTION, context=[], options=brief())
+    assert first.context
+    *_, second = client.generate(target.chat, "And of Italy?", context=first.context, options=brief(), stream=True)
+    assert second.context
+    third = client.generate(target.chat, "Thank you.", context=second.context, options=brief(4))
+    read = [reply.prompt_eval_count or 0 for reply in (first, second, third)]
+    assert read[0] < read[1] < read[2]
+
+
 def test_a_picture_for_a_model_of_words_is_refused(client: ollama.Client, target: Target) -> None:
     asked: Any = [{"role": "user", "content": WHAT, "images": [PICTURE]}]
     with pytest.raises(ollama.ResponseError, match="image") as refused:

@@ -101,6 +101,68 @@ def test_tools_in_parallel_and_what_follows(client: OpenAI, target: Target) -> N
     assert client.responses.create(**asked(target, [*BOTH, *given, *results], 16)).output_text
 
 
+def test_a_conversation_that_is_kept(client: OpenAI, target: Target) -> None:
+    first = client.responses.create(**asked(target, instructions=SYSTEM, metadata={"of": "these tests"}))
+    with client.responses.stream(**asked(target, "And of Italy?", previous_response_id=first.id)) as stream:
+        second = stream.get_final_response()
+    third = client.responses.create(**asked(target, "Thank you.", 16, previous_response_id=second.id))
+    assert first.usage is not None
+    assert second.usage is not None
+    assert third.usage is not None
+    assert first.usage.input_tokens < second.usage.input_tokens < third.usage.input_tokens
+    assert (second.previous_response_id, third.previous_response_id) == (first.id, second.id)
+    again = client.responses.retrieve(first.id)
+    assert (again.id, again.output_text, again.metadata) == (first.id, first.output_text, {"of": "these tests"})
+    streamed = client.responses.retrieve(second.id)
+    assert ([item.id for item in streamed.output], streamed.output_text) == (
+        [item.id for item in second.output],
+        second.output_text,
+    )
+    told = list(client.responses.input_items.list(third.id, order="asc", limit=2))
+    assert [item.type for item in told] == ["message"] * 5
+    client.responses.delete(first.id)
+    with pytest.raises(NotFoundError, match=first.id):
+        client.responses.retrieve(first.id)
+    with pytest.raises(BadRequestError) as gone:
+        client.responses.create(**asked(target, "And?", previous_response_id=first.id))
+    assert gone.value.code == "previous_response_not_found"
+
+
+def test_a_result_goes_after_its_call_by_the_response_s_id(client: OpenAI, target: Target) -> None:
+    first = client.responses.create(**asked(target, BOTH, 80, tools=[TOOL], parallel_tool_calls=True))
+    calls = [item for item in first.output if isinstance(item, ResponseFunctionToolCall)]
+    assert len(calls) == 2
+    results: Any = [{"type": "function_call_output", "call_id": call.call_id, "output": "snow"} for call in calls]
+    second = client.responses.create(**asked(target, results, 16, previous_response_id=first.id))
+    assert second.output_text
+    given = list(client.responses.input_items.list(second.id, limit=2))
+    assert {item.type for item in given[:2]} == {"function_call_output"}
+
+
+def test_conversations(client: OpenAI, target: Target) -> None:
+    made = client.conversations.create(items=[{"role": "developer", "content": SYSTEM}], metadata={"topic": "capitals"})
+    assert client.conversations.retrieve(made.id) == made
+    first = client.responses.create(**asked(target, conversation=made.id))
+    assert first.conversation is not None
+    assert first.conversation.id == made.id
+    added = client.conversations.items.create(made.id, items=[{"role": "user", "content": "A note."}])
+    second = client.responses.create(**asked(target, "And of Italy?", 16, conversation={"id": made.id}))
+    assert first.usage is not None
+    assert second.usage is not None
+    assert first.usage.input_tokens < second.usage.input_tokens
+    items = list(client.conversations.items.list(made.id, order="asc", limit=2))
+    assert [item.type for item in items] == ["message"] * 6
+    assert client.conversations.items.retrieve(added.data[0].id, conversation_id=made.id) == added.data[0]
+    client.conversations.items.delete(added.data[0].id, conversation_id=made.id)
+    assert len(list(client.conversations.items.list(made.id))) == 5
+    assert client.conversations.update(made.id, metadata={}).metadata == {}
+    assert client.conversations.delete(made.id).deleted
+    with pytest.raises(NotFoundError):
+        client.conversations.retrieve(made.id)
+    with pytest.raises(NotFoundError):
+        client.responses.create(**asked(target, conversation=made.id))
+
+
 def test_a_structured_answer(client: OpenAI, target: Target) -> None:
     response = client.responses.parse(**asked(target, tokens=60), text_format=Capital)
     assert isinstance(response.output_parsed, Capital)

@@ -58,6 +58,36 @@ test("tools in parallel, streamed, and what follows from them", async () => {
   assert.ok(then.output_text);
 });
 
+test("a conversation that is kept", async () => {
+  const first = await client.responses.create(asked());
+  const stream = client.responses.stream(asked({ input: "And of Italy?", previous_response_id: first.id }));
+  const second = await stream.finalResponse();
+  assert.equal(second.previous_response_id, first.id);
+  assert.ok(first.usage.input_tokens < second.usage.input_tokens);
+  const again = await client.responses.retrieve(second.id);
+  assert.equal(again.output_text, second.output_text);
+  assert.deepEqual(again.output.map((item) => item.id), second.output.map((item) => item.id));
+  const told = await shared.gathered(client.responses.inputItems.list(second.id, { limit: 2 }));
+  assert.equal(told.length, 3);
+  await client.responses.delete(second.id);
+  await shared.refused(client.responses.retrieve(second.id), 404, /not found/);
+  await shared.refused(client.responses.create(asked({ previous_response_id: second.id })), 400, /not found/);
+});
+
+test("conversations", async () => {
+  const { id } = await client.conversations.create({ items: [{ role: "user", content: "A note." }], metadata: { a: "b" } });
+  const reply = await client.responses.create(asked({ conversation: id }));
+  assert.equal(reply.conversation.id, id);
+  const items = await shared.gathered(client.conversations.items.list(id, { order: "asc", limit: 2 }));
+  assert.deepEqual(items.map((item) => item.role), ["user", "user", "assistant"]);
+  assert.deepEqual(await client.conversations.items.retrieve(items[0].id, { conversation_id: id }), items[0]);
+  await client.conversations.items.delete(items[0].id, { conversation_id: id });
+  assert.equal((await shared.gathered(client.conversations.items.list(id))).length, 2);
+  assert.deepEqual((await client.conversations.update(id, { metadata: { c: "d" } })).metadata, { c: "d" });
+  assert.equal((await client.conversations.delete(id)).deleted, true);
+  await shared.refused(client.conversations.retrieve(id), 404, /not found/);
+});
+
 test("a structured answer", async () => {
   const format = { type: "json_schema", name: "capital", schema: shared.CAPITAL, strict: true };
   const parsed = await client.responses.parse(asked({ text: { format }, max_output_tokens: 40 }));
