@@ -15,7 +15,7 @@ import engine_eyes
 import pytest
 from openai import OpenAI
 from openai.types import CompletionUsage
-from speakers import ANY_KEY, EVERY_DIALECT, TIMEOUT_S, TOKENS, Completions, Responses, Speaker, openai_chat
+from speakers import ANY_KEY, EVERY_DIALECT, TIMEOUT_S, TOKENS, Completions, Responses, Said, Speaker, openai_chat
 from swapping.gateway import Gateway
 
 pytestmark = pytest.mark.thorough
@@ -119,9 +119,10 @@ class Dialogue:
         self._board = board
         self._session = session
 
-    def turn(self, speaker: Speaker, model: str, question: str) -> str:
-        """The prompt."""
-        reply = speaker(self._board.url, self._session, model, question)
+    def turn(self, speaker: Speaker, model: str, question: str, *, whole: bool = False) -> str:
+        """The prompt. Sent is the question, or the *whole* conversation once more."""
+        sent = [*(self.said if whole else ()), ("user", question)]
+        reply = speaker(self._board.url, self._session, model, sent)
         assert reply
         prompt = self._board.prompt(model)
         self.said.append(("user", question))
@@ -142,6 +143,13 @@ def test_it_goes_on_after_what_the_last_reply_said(board: Board, speaker: Speake
     dialogue = Dialogue(board, "named by the gateway")
     for model, question in TURNS:
         dialogue.turn(speaker, model, question)
+
+
+@pytest.mark.parametrize("dialect", EVERY_DIALECT)
+def test_who_sends_all_that_was_said_is_not_doubled(board: Board, dialect: str) -> None:
+    dialogue = Dialogue(board, f"whole-in-{dialect}")
+    for model, question in TURNS[:3]:
+        dialogue.turn(EVERY_DIALECT[dialect], model, question, whole=True)
 
 
 def test_another_dialect_at_every_turn(board: Board) -> None:
@@ -179,11 +187,11 @@ def test_who_stays_with_a_model_spares_it_what_it_has_read(board: Board, model: 
     dialogue = Dialogue(board, f"with-{model}")
     used: list[CompletionUsage] = []
 
-    def counted(url: str, session: str, model: str, text: str) -> str:
+    def counted(url: str, session: str, model: str, said: Said) -> str:
         with OpenAI(base_url=f"{url}/v1", api_key=ANY_KEY, max_retries=0, timeout=TIMEOUT_S) as client:
             reply = client.chat.completions.create(
                 model=model,
-                messages=[{"role": "user", "content": text}],
+                messages=[{"role": "user", "content": said[-1][1]}],
                 max_tokens=TOKENS,
                 temperature=0,
                 extra_body={"session": session},
