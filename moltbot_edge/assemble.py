@@ -209,6 +209,7 @@ def assemble(
         fitting=lambda: _fitting(config, exchange, openai, metrics),
         rendering=rendering,
     )
+    planner.cuts = attempts.cuts
     if not isinstance(engines, NoEngines):
         planner.foresights = _foresights(engines, attempts)
     rounds = _rounds(config.router, planner, attempts, metrics)
@@ -412,8 +413,8 @@ def _sessions(auth: Auth, sessions: Sessions, budget: BodyBudget, limits: Limits
     from moltbot_edge.server.sessions import METHODS, SessionsEndpoints
 
     archive = Archive(sessions.store, sessions.new_name)
-    kept = SessionsEndpoints(auth, archive, budget, limits.body_bytes, limits.client_stall_s)
     reading = Reading(sessions, budget)
+    kept = SessionsEndpoints(auth, archive, reading, budget, limits.body_bytes, limits.client_stall_s)
     entries = Entries(sessions, reading.loaded, time.time)
     responses = ResponsesEndpoints(auth, reading, entries)
     conversations = ConversationsEndpoints(auth, reading, entries, sessions.new_id, budget, limits.body_bytes)

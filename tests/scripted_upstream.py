@@ -89,6 +89,11 @@ class Visit(asyncio.Protocol):
         method, path, _ = first.split(" ")
         return Asked(method, path, headers, body)
 
+    @property
+    def asked(self) -> Asked:
+        """The request that is being answered, where one is asked at a time."""
+        return self._upstream.asked[-1]
+
     async def send(self, *pieces: bytes, gap_s: float = 0) -> None:
         """Each piece leaves by itself: the other end of this event loop reads it before the next is written."""
         for piece in pieces:

@@ -21,7 +21,8 @@ class Candidate(msgspec.Struct, frozen=True):
 
     *prompt_tokens* is the request's size as this model counts, None where that is the query's own estimate;
     *cached_tokens* of them it is thought to hold already, or once *ready_s* have passed: an engine of this board may
-    have to load its model, and what was saved of the conversation.
+    have to load its model, and what was saved of the conversation. *narrow*: a kept one is longer than it takes, and
+    would be cut for it.
     """
 
     deployment: Deployment
@@ -29,6 +30,7 @@ class Candidate(msgspec.Struct, frozen=True):
     prompt_tokens: float | None = None
     cached_tokens: float = 0.0
     ready_s: float = 0.0
+    narrow: bool = False
 
     def first_token_s(self, query: RouteQuery) -> float | None:
         """When the first token is to be expected: load + queue + (prompt - cached) / prefill rate + 1 / decode rate.
@@ -116,7 +118,9 @@ def eligible(candidates: Sequence[Candidate], query: RouteQuery) -> list[Candida
     """
     now = query.now
     wide = [
-        candidate for candidate in candidates if candidate.deployment.context_tokens is None or fits(candidate, query)
+        candidate
+        for candidate in candidates
+        if (candidate.deployment.context_tokens is None and not candidate.narrow) or fits(candidate, query)
     ] or candidates
     ready = [candidate for candidate in wide if candidate.standing.cooling_until <= now]
     if len(ready) == len(wide):
@@ -147,7 +151,7 @@ def last_resorts(candidates: Sequence[Candidate], chosen: Sequence[Deployment], 
         and one.deployment.name not in names
         and not one.standing.health.unreached
         and one.standing.health.out is not Out.ASKED
-        and (one.deployment.context_tokens is None or fits(one, query))
+        and fits(one, query)
     ]
     return [one.deployment for one in sorted(resting, key=_rest)]
 
@@ -177,7 +181,9 @@ def objections(candidate: Candidate, query: RouteQuery) -> list[str]:
     """Why it would be passed over, in words for people: what `eligible` and `able` go by."""
     deployment, prompt = candidate.deployment, query.prompt()
     found = []
-    if not fits(candidate, query):
+    if candidate.narrow:
+        found.append("its context is too short for all of the conversation, of which it would be sent the end")
+    elif not fits(candidate, query):
         tokens = candidate.tokens(query)
         found.append(f"its context is {deployment.context_tokens} tokens, the prompt has about {tokens:.0f}")
     standing = candidate.standing
@@ -197,4 +203,4 @@ def objections(candidate: Candidate, query: RouteQuery) -> list[str]:
 def fits(candidate: Candidate, query: RouteQuery) -> bool:
     """Whether its context is long enough, as far as that is known."""
     context = candidate.deployment.context_tokens
-    return context is None or candidate.tokens(query) <= context
+    return not candidate.narrow and (context is None or candidate.tokens(query) <= context)

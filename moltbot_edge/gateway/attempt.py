@@ -183,10 +183,17 @@ class Attempts:
 
     async def _fit(self, request: Request, deployment: Deployment, place: Place | None, *, asks: bool = True) -> None:
         """*place* is given back before a model is asked for a summary: it may need that very one."""
+        waits = place.give_back if place is not None else nothing
+        await self._known_fitting().fit(request, deployment, self._translations.able(deployment), waits, asks=asks)
+
+    def cuts(self, request: Request, deployment: Deployment) -> bool:
+        """Whether something of its conversation would be left out for *deployment*."""
+        return self._known_fitting().cuts(request, deployment, self._translations.able(deployment))
+
+    def _known_fitting(self) -> Fitting:
         if self._fitting is None:
             self._fitting = self._new_fitting()
-        waits = place.give_back if place is not None else nothing
-        await self._fitting.fit(request, deployment, self._translations.able(deployment), waits, asks=asks)
+        return self._fitting
 
     def narrower(self, asked: Asked, deployment: Deployment, error: GatewayError) -> bool:
         """Whether *deployment*, which has raised *error*, may take it if less is said of what was said before."""

@@ -26,7 +26,7 @@ from moltbot_edge.core.errors import (
     UnknownPrevious,
     UnknownSession,
 )
-from moltbot_edge.core.fitting import Talk
+from moltbot_edge.core.fitting import Fitted, Talk, Window
 from moltbot_edge.core.fold import Fold
 from moltbot_edge.core.head import Head, check_text
 from moltbot_edge.core.joining import Joined, joined
@@ -59,7 +59,7 @@ class Conversation:
     """*turn_id* is of the turn that will be kept, and known before its reply is. *last* is the turn before it.
 
     *chat* is the whole conversation, as it is kept. *fits* has what there is of it for a deployment whose window is
-    smaller, *estimated* how large that was thought to be, and *narrowed* what a refusal taught of it.
+    smaller, *looks* what was found for each window, and *narrowed* what a refusal taught of it.
     """
 
     def __init__(
@@ -84,8 +84,8 @@ class Conversation:
         self.headers: Headers = [(SESSION, name.encode())]
         if self._appends:
             self.headers.append((TURN, turn_id.encode()))
-        self.fits: dict[str, Fit] = {}  # these three by deployment
-        self.estimated: dict[str, int] = {}
+        self.fits: dict[str, Fit] = {}  # by deployment
+        self.looks: dict[Window, Fitted] = {}
         self.narrowed: dict[str, Narrowed] = {}
         self._store = store
         self._turns = metrics.session_turns

@@ -171,4 +171,7 @@ class Exchange:
                     raise
 
     def _too_narrow(self, route: Route, request: Request) -> bool:
+        cuts = self._planner.cuts
+        if request.conversation is not None and cuts is not None:
+            return all(cuts(request, one) for one in route.deployments)
         return too_narrow(route, lambda model: self._planner.prompt_tokens(model, request))

@@ -15,7 +15,8 @@ from moltbot_edge.core import fitting, prefixes, summaries
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.chat import ChatRequest, Message
 from moltbot_edge.core.cuts import Size, size_of
-from moltbot_edge.core.fitting import Window
+from moltbot_edge.core.errors import PromptTooLong
+from moltbot_edge.core.fitting import Fitted, Window
 from moltbot_edge.core.overlong import Overlong, overlong
 from moltbot_edge.core.session import Cut, Turn
 from moltbot_edge.core.target import Abilities
@@ -92,14 +93,9 @@ class Fitting:
             return
         conversation.fits.pop(deployment.name, None)
         window = self._window(conversation, deployment, able)
-        if window is None or (not window.rate and _fits_surely(request.body, conversation, window.tokens)):
+        if window is None or (fit := self._fitted(conversation, request.body, window)) is None or fit.cut is None:
             return
-        talk = conversation.talk()
-        fit = fitting.fitted(talk, window, lambda turn: self._size(conversation, turn, window.thoughts))
-        cut = fit.cut
-        conversation.estimated[deployment.name] = fit.estimated
-        if cut is None:
-            return
+        talk, cut = conversation.talk(), fit.cut
         told: tuple[Message, ...] = ()
         words: list[str] = []
         if window.summary_tokens:
@@ -129,6 +125,28 @@ class Fitting:
             prefixes.marks(body),
         )
 
+    def cuts(self, request: Request, deployment: Deployment, able: Abilities | None) -> bool:
+        """Whether something would be left out for *deployment*; also where not even the rest would fit."""
+        conversation = request.conversation
+        if conversation is None or (window := self._window(conversation, deployment, able)) is None:
+            return False
+        try:
+            fit = self._fitted(conversation, request.body, window)
+        except PromptTooLong:
+            return True
+        return fit is not None and fit.cut is not None
+
+    def _fitted(self, conversation: Conversation, body: bytes | bytearray, window: Window) -> Fitted | None:
+        """None: all of it goes, without a closer look."""
+        found = conversation.looks.get(window)
+        if found is None:
+            if not window.rate and _fits_surely(body, conversation, window.tokens):
+                return None
+            talk = conversation.talk()
+            found = fitting.fitted(talk, window, lambda turn: self._size(conversation, turn, window.thoughts))
+            conversation.looks[window] = found
+        return found
+
     def narrower(self, conversation: Conversation, deployment: Deployment, said: str) -> bool:
         """Whether *deployment*, which has refused so, may be asked once more: with less of what was said before."""
         if not conversation.before or deployment.name in conversation.narrowed:
@@ -138,9 +156,10 @@ class Fitting:
             self._windows[deployment.name, deployment.model] = numbers.window_tokens
             while len(self._windows) > WINDOWS:
                 del self._windows[next(iter(self._windows))]
-        sent = conversation.estimated.get(deployment.name)
-        if sent is None:
-            sent = fitting.fitted(conversation.talk(), Window(fitting.NO_END, deployment.name)).estimated
+        looks = [fit.estimated for window, fit in conversation.looks.items() if window.deployment == deployment.name]
+        if not looks:
+            looks = [fitting.fitted(conversation.talk(), Window(fitting.NO_END, deployment.name)).estimated]
+        sent = looks[-1]
         rate = 0.0 if numbers.prompt_tokens is None else numbers.prompt_tokens / sent
         most = int(sent * NARROWER) if numbers == NO_NUMBERS else None
         conversation.narrowed[deployment.name] = Narrowed(rate, most)

@@ -69,6 +69,7 @@ class Planner:
         foresights: Foresights | None = None,
     ) -> None:
         self.foresights = foresights  # may come later, with the first engine
+        self.cuts: Callable[[Request, Deployment], bool] | None = None  # whether a conversation is longer than it takes
         self._guarded = guarded
         self._policies = policies
         self._standings = standings
@@ -92,6 +93,11 @@ class Planner:
         conversation = request.conversation
         held = None if conversation is None else conversation.held_tokens
         candidates = self._standings.candidates(deployments, len(request.body), marks, held)
+        if conversation is not None and self.cuts is not None and len(candidates) > 1:
+            candidates = [
+                msgspec.structs.replace(one, narrow=True) if self.cuts(request, one.deployment) else one
+                for one in candidates
+            ]
         return candidates if self.foresights is None else self.foresights.of(candidates, request)
 
     def plan(self, route: Route, request: Request, marks: Sequence[int]) -> Plan:
