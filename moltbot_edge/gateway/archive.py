@@ -93,10 +93,10 @@ class Archive:
         return await (await self._store()).list(owner, limit, after)
 
     async def load(self, owner: str, name: str) -> Kept:
-        """Raises `UnknownSession`, in the same words for another's session as for one that never was."""
+        """Raises `UnknownSession`."""
         kept = await (await self._store()).load(owner, name)
         if kept is None:
-            raise _unknown(owner, name)
+            raise unknown(owner, name)
         return kept
 
     async def delete(self, owner: str, name: str) -> None:
@@ -104,7 +104,7 @@ class Archive:
         store = await self._store()
         async with store.held(owner, name, WAIT_S):
             if not await store.delete(owner, name):
-                raise _unknown(owner, name)
+                raise unknown(owner, name)
 
     async def fork(self, owner: str, kept: Kept, at: str | None, name: str | None) -> Copied:
         """*kept* up to the turn *at*, or to where it stands, as a session of its own."""
@@ -205,6 +205,7 @@ def _imported(text: bytes | bytearray) -> tuple[str, tuple[Turn, ...]]:
     return record.from_lines(text)
 
 
-def _unknown(owner: str, name: str) -> UnknownSession:
+def unknown(owner: str, name: str) -> UnknownSession:
+    """In the same words for another's session as for one that never was."""
     whose = f" of the key {owner!r}" if owner else ""
     return UnknownSession(f"there is no session {name!r}{whose}, or no longer", param="session")

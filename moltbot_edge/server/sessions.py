@@ -9,13 +9,11 @@ everywhere, and lists everybody's with ``?owner=*``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
-from urllib.parse import unquote
 
 import msgspec
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -24,11 +22,12 @@ from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.errors import InvalidRequest, UnknownPath
 from moltbot_edge.core.record import LINES
 from moltbot_edge.core.session import Kept, checked_name
-from moltbot_edge.gateway.archive import Archive, exported, page
+from moltbot_edge.gateway.archive import Archive, exported, page, unknown
 from moltbot_edge.server.app import SESSIONS
 from moltbot_edge.server.auth import Auth
 from moltbot_edge.server.body import Held, whole_body
 from moltbot_edge.server.call import EXTENSION, Call
+from moltbot_edge.server.kept import Reading, pieces, takes
 from moltbot_edge.server.limits import BodyBudget
 from moltbot_edge.server.management import body_of, check_page
 
@@ -53,14 +52,20 @@ class SessionsEndpoints:
     """*body_bytes* is the most that is imported; who takes nothing of an export for *client_stall_s* gets no more."""
 
     def __init__(
-        self, auth: Auth, archive: Archive, budget: BodyBudget, body_bytes: int, client_stall_s: float
+        self,
+        auth: Auth,
+        archive: Archive,
+        reading: Reading,
+        budget: BodyBudget,
+        body_bytes: int,
+        client_stall_s: float,
     ) -> None:
         self._auth = auth
         self._archive = archive
+        self._reading = reading
         self._budget = budget
         self._body_bytes = body_bytes
         self._client_stall_s = client_stall_s
-        self._loading = asyncio.Lock()
 
     async def all(self, request: Request) -> Response:
         everybody = request.query_params.get("owner") == EVERYBODY
@@ -72,7 +77,7 @@ class SessionsEndpoints:
     async def below(self, request: Request) -> Response:
         """What is below ``/v1/sessions/``."""
         method = "GET" if request.method == "HEAD" else request.method
-        match _pieces(request), method:
+        match pieces(request, SESSIONS), method:
             case [""] | [], _:
                 raise UnknownPath(f"there is nothing at {request.url.path}; sessions are listed at {SESSIONS}")
             case ["import"], "POST":
@@ -86,13 +91,13 @@ class SessionsEndpoints:
             case [name, "export"], "GET":
                 return self._export(request, checked_name(name))
             case ["import"], _:
-                raise _takes("GET, HEAD, DELETE, POST")
+                raise takes("GET, HEAD, DELETE, POST")
             case [_], _:
-                raise _takes("GET, HEAD, DELETE")
+                raise takes("GET, HEAD, DELETE")
             case [_, "fork"], _:
-                raise _takes("POST")
+                raise takes("POST")
             case [_, "export"], _:
-                raise _takes("GET, HEAD")
+                raise takes("GET, HEAD")
             case _:
                 raise UnknownPath(f"there is nothing at {request.url.path}: a / in a session's name is written %2F")
 
@@ -150,15 +155,11 @@ class SessionsEndpoints:
 
     @asynccontextmanager
     async def _loaded(self, owner: str, name: str) -> AsyncIterator[Kept]:
-        """What one of them loads has its room among bodies before the next one does."""
-        held = Held(self._budget, 1)
-        try:
-            async with self._loading:
-                kept = await self._archive.load(owner, name)
-                await held.take(min(kept.size_bytes, self._budget.limit_bytes))
+        """Raises `UnknownSession`."""
+        async with self._reading.loaded(owner, name) as kept:
+            if kept is None:
+                raise unknown(owner, name)
             yield kept
-        finally:
-            held.give()
 
 
 class _Export(Response):
@@ -198,14 +199,6 @@ def _joined(lines: Iterable[bytes]) -> Iterator[bytes]:
         yield bytes(piece)
 
 
-def _pieces(request: Request) -> Sequence[str]:
-    """Of the path as it was sent: what is written %2F is part of a name."""
-    raw: bytes = request.scope["raw_path"]
-    first, *rest = (unquote(piece, encoding="latin-1") for piece in raw.decode("latin-1").split("/"))
-    above = SESSIONS.count("/")
-    return rest[above:] if "/".join([first, *rest[:above]]) == SESSIONS else ()
-
-
 def _limit(request: Request) -> int:
     said = request.query_params.get("limit", str(SHOWN))
     if not (said.isascii() and said.isdigit() and 1 <= int(said[:9]) <= MOST_SHOWN):
@@ -218,10 +211,6 @@ def _fork_of(body: bytes | bytearray) -> _Fork:
         return _decode_fork(body) if body.strip() else _Fork()
     except UNREADABLE as error:
         raise InvalidRequest(f'expected {{"at": "01m...", "session": "..."}}, either or none: {error}') from error
-
-
-def _takes(allowed: str) -> HTTPException:
-    return HTTPException(405, headers={"Allow": allowed})
 
 
 def _json(said: object, status: int = 200) -> Response:

@@ -43,7 +43,7 @@ async def keeping(
     async with upstream(*(scripts or (says("Yes."),))) as box:
         settings = Config(
             model_registry=[Model(name="chat", endpoint=box.url)],
-            sessions=Sessions(store=store, path=str(folder / "sessions"), **({"url": url} if url else {})),
+            sessions=Sessions(store=store, path=str(folder / "sessions"), url=url or "redis://127.0.0.1:9/0"),
             keys=keys() if keyed else [],
             limits=Limits(**limits),
         )
@@ -273,7 +273,7 @@ async def test_a_key_has_its_own_sessions_and_learns_nothing_of_anothers(
         exported = (await gateway.get(at("talk", "/export"), KITCHEN)).body
 
         async def asked(method: str, name: str, more: str, *headers: str) -> Answer:
-            body = {} if method == "POST" else None
+            body: Any = {} if method == "POST" else None
             return await gateway.ask(body, *headers, path=at(name, more), method=method)
 
         for method, more in (("GET", ""), ("DELETE", ""), ("POST", "/fork"), ("GET", "/export")):
