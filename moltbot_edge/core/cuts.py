@@ -86,14 +86,10 @@ class Path:
         furthest, question = 0, False
         for turn in self._turns:
             if turn.cut is not None and turn.cut.window_tokens >= window_tokens:
-                at = min(place_of(turn.cut, self._starts), self._end)
+                at = self._place(turn.cut)
                 if at and at >= furthest:
                     furthest, question = at, turn.cut.question
         return Place(furthest, question_before(self._every, furthest) if question else None)
-
-    def before(self, turn: int) -> int:
-        """The size of all that was said before this turn."""
-        return self._sums[self._firsts[turn]]
 
     def kept(self, place: Place) -> int:
         return self._sums[-1] - self.left_out(place)
@@ -102,7 +98,7 @@ class Path:
         return self._sums[place.begins] - (0 if place.question is None else self._sizes[place.question])
 
     def left_out_by(self, cut: Cut) -> int:
-        at = place_of(cut, self._starts)
+        at = self._place(cut)
         return self.left_out(Place(at, question_before(self._every, at) if cut.question else None))
 
     def left_out_turns(self, place: Place) -> int:
@@ -112,6 +108,10 @@ class Path:
         turn = bisect_right(self._firsts, place.begins - 1) - 1
         inside = place.begins - self._firsts[turn]
         return Cut(window_tokens, self._turns[turn].id, inside, place.question is not None)
+
+    def _place(self, cut: Cut) -> int:
+        """Among these messages, whatever somebody imported, or took out of the turn."""
+        return max(0, min(place_of(cut, self._starts), self._end))
 
     def shortened(self, place: Place, prompt: Prompt, full: int, afterwards: int) -> Place:
         """Further on than *place*, down to *afterwards* tokens or at least *full*; less where that cannot be had."""

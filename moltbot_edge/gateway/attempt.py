@@ -85,7 +85,8 @@ class Attempts:
         if self.rendering is None:
             return ()
         try:
-            body = self._translations.as_sent(conversation.chat_for(deployment), deployment)
+            able = self._translations.able(deployment)
+            body = self._translations.as_sent(self._known_fitting().likely(conversation, deployment, able), deployment)
         except InvalidRequest:
             return ()
         return self.rendering.of(deployment.upstream.name, deployment.shared_name, body)[1]

@@ -136,6 +136,20 @@ class Fitting:
             return True
         return fit is not None and fit.cut is not None
 
+    def likely(self, conversation: Conversation, deployment: Deployment, able: Abilities | None) -> ChatRequest:
+        """What *deployment* would be sent, as far as that can be said without asking anybody."""
+        window = self._window(conversation, deployment, able)
+        try:
+            fit = None if window is None else self._fitted(conversation, conversation.body(), window)
+        except PromptTooLong:
+            fit = None
+        if fit is None or fit.cut is None:
+            return conversation.chat
+        talk = conversation.talk()
+        summary = summaries.known(talk.turns, fit.cut)
+        told = () if summary is None else (summaries.message(summary),)
+        return msgspec.structs.replace(conversation.chat, messages=fitting.messages(talk, fit.place, told))
+
     def _fitted(self, conversation: Conversation, body: bytes | bytearray, window: Window) -> Fitted | None:
         """None: all of it goes, without a closer look."""
         found = conversation.looks.get(window)

@@ -271,6 +271,19 @@ def test_a_cut_of_a_turn_that_was_lost_is_no_cut() -> None:
     assert fitted(chat.talk(user("!")), WINDOW).cut is None
 
 
+@pytest.mark.parametrize("messages", [-7, 0, 10**30])
+@pytest.mark.parametrize("question", [True, False])
+def test_a_cut_that_somebody_made_up_is_borne(messages: int, question: bool) -> None:
+    chat = Chat()
+    for _ in range(4):
+        chat.asks(user(words(100)), counted=1.0)
+    made_up = Cut(2048, chat.turns[1].id, messages, question, "")
+    chat.turns = tuple(msgspec.structs.replace(turn, cut=made_up) for turn in chat.turns)
+    fit = chat.asks(user("!"))
+    assert 0 <= fit.place.begins <= 8
+    assert 0 < fit.prompt_tokens <= 0.85 * 2048
+
+
 # Properties, of conversations that nobody would think of.
 
 text = st.integers(1, 900).map(words)
