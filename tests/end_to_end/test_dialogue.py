@@ -54,7 +54,7 @@ class Board:
     def __init__(self, folder: Path, llama_server: Path, small: Path, big: Path, **engines: Any) -> None:
         engines = {"command": str(engine_eyes.telling(llama_server, folder)), **engines}
         (folder / "far").mkdir()
-        for place, file in (("small", small), ("big", big), ("far/far", small)):
+        for place, file in (("small", small), ("narrow", small), ("big", big), ("far/far", small)):
             (folder / f"{place}.gguf").symlink_to(file)
         far: Mapping[str, Any] = {"name": "far", "file": "far.gguf", "context_tokens": 512, "engine_args": GENTLE}
         self.far = Gateway(folder / "far", [far], engines)
@@ -63,6 +63,7 @@ class Board:
         elsewhere = f"http://127.0.0.1:{self.far.port}"
         models: list[Mapping[str, Any]] = [
             {"name": "small", "file": "small.gguf", "context_tokens": 1024, "engine_args": GENTLE},
+            {"name": "narrow", "file": "narrow.gguf", "context_tokens": 256, "engine_args": GENTLE},
             {"name": "big", "file": "big.gguf", "context_tokens": 2048, "engine_args": [*GENTLE, *strict]},
             *({"name": f"far-{kind}", "endpoint": elsewhere, "type": kind, "model": "far"} for kind in FAR),
         ]
@@ -117,12 +118,12 @@ class Dialogue:
     def __init__(self, board: Board, session: str) -> None:
         self.said: list[tuple[str, str]] = []
         self._board = board
-        self._session = session
+        self.name = session
 
     def turn(self, speaker: Speaker, model: str, question: str, *, whole: bool = False) -> str:
         """The prompt. Sent is the question, or the *whole* conversation once more."""
         sent = [*(self.said if whole else ()), ("user", question)]
-        reply = speaker(self._board.url, self._session, model, sent)
+        reply = speaker(self._board.url, self.name, model, sent)
         assert reply
         prompt = self._board.prompt(model)
         self.said.append(("user", question))
@@ -163,6 +164,36 @@ def test_a_turn_elsewhere_in_another_dialect(board: Board, kind: str) -> None:
     dialogue = Dialogue(board, f"by-{kind}")
     for model, question in (TURNS[0], (f"far-{kind}", TURNS[1][1]), TURNS[3]):
         dialogue.turn(openai_chat, model, question)
+
+
+def test_a_narrow_window_is_shown_what_fits_and_the_next_model_all(board: Board) -> None:
+    dialogue = Dialogue(board, "through-the-narrow")
+    left_out: list[int] = []
+
+    def fitted(url: str, session: str, model: str, said: Said) -> str:
+        with OpenAI(base_url=f"{url}/v1", api_key=ANY_KEY, max_retries=0, timeout=TIMEOUT_S) as client:
+            raw = client.chat.completions.with_raw_response.create(
+                model=model,
+                messages=[{"role": "user", "content": said[-1][1]}],
+                max_tokens=TOKENS,
+                temperature=0,
+                extra_body={"session": session},
+            )
+        whole = [*dialogue.said, said[-1]]
+        prompts = [chatml(whole[place:]) for place in range(0, len(whole), 2)]
+        left_out.append(prompts.index(board.prompt(model)))
+        named = (raw.headers.get("x-moltbot-dropped"), raw.headers.get("x-moltbot-fitted", "").partition(",")[0])
+        assert named == (("session.turns", f"turns={left_out[-1]}") if left_out[-1] else (None, ""))
+        return raw.parse().choices[0].message.content or ""
+
+    for round in range(5):
+        question = f"explain quantum computing simply, in other words than those {round} times before"
+        dialogue.said += [
+            ("user", question),
+            ("assistant", fitted(board.url, dialogue.name, "narrow", [("user", question)])),
+        ]
+        dialogue.turn(openai_chat, "big", "now with mathematics")
+    assert left_out[0] == 0 < left_out[-1]
 
 
 @pytest.mark.parametrize("ends", [Gateway.stop, Gateway.kill], ids=["ended", "killed"])
