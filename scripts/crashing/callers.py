@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from crashing.gateway import Gateway
 from crashing.ledger import Conversation, Ledger, Question, reply_to
-from crashing.shapes import SHAPES, Shape
+from crashing.shapes import RESPONSES, SHAPES, Shape
 
 ANSWERS_S = 60.0  # to a caller whose gateway lives: no reply takes a second
 
@@ -35,11 +35,15 @@ class Caller:
         """One more question; whether its reply came to its end."""
         chance = self._chance
         question = conversation.ask(chance)
-        shape, stream = SHAPES[chance.choice(list(SHAPES))], chance.random() < 0.6
+        dialect = RESPONSES if conversation.chained else chance.choice(list(SHAPES))
+        shape, stream = SHAPES[dialect], chance.random() < 0.6
         history = question.expected if conversation.history else ()
         asked = shape.request(history, question.text, stream)
         headers = {}
-        if chance.random() < 0.5:
+        if conversation.chained:
+            if seen := [one.response for one in conversation.asked if one.seen]:
+                asked["previous_response_id"] = seen[-1]
+        elif chance.random() < 0.5:
             headers["x-moltbot-session"] = conversation.name
         else:
             asked["session"] = conversation.name
@@ -67,7 +71,11 @@ class Caller:
         name = conversation.name
         if shape.text(answer.body, stream) != reply_to(question.text):
             self._ledger.faults.append(f"{name}: its caller read {shape.text(answer.body, stream)[:200]!r}")
-        if answer.headers.get("x-moltbot-session") != name or question.turn is None:
+        session = answer.headers.get("x-moltbot-session")
+        if conversation.chained:
+            question.response = shape.response(answer.body, stream)
+            conversation.session = conversation.session or session
+        if session is None or session != conversation.session or question.turn is None:
             self._ledger.faults.append(f"{name}: headers without its name and turn: {answer.headers}")
 
     async def _asked(self, shape: Shape, asked: object, headers: dict[str, str], stream: bool) -> Answer:

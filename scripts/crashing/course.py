@@ -22,6 +22,7 @@ from moltbot_edge.stores.redis import LEASE_S
 TIMEOUT_S = 7 * 24 * 3600.0
 SIZE_MB = 4096
 TURNS = (4, 40)  # of a session, until its caller begins another
+KINDS = (None, None, "history", "chained")  # of a conversation: see `ledger`
 LOAD_S = 0.6  # at most, from the first 200 to a kill
 STARTING_S = 0.5  # at most, from the process's begin to a kill that does not wait for the first 200
 CLOSE_S = 0.004  # at most, from what a kill aims at
@@ -130,10 +131,8 @@ class _Course:
             if self._resting and self._resting[0][0] < now and number > 1:
                 found = self._resting.pop(0)[1]
             else:
-                kind = self._chance.random()
-                found = self._ledger.begin(
-                    f"s{len(self._ledger.conversations)}", shared=number == 1, history=number > 1 and kind < 0.3
-                )
+                kind = "shared" if number == 1 else self._chance.choice(KINDS)
+                found = self._ledger.begin(f"s{len(self._ledger.conversations)}", **{kind: True} if kind else {})
             self._current[number] = found
         return found
 
@@ -201,7 +200,8 @@ class _Course:
         opens = Registry().build("store", "disk" if self._trial.redis is None else "redis")
         async with opens(options) as store:
             for name in names:
-                kept = await store.load("", name)
+                session = self._ledger.conversations[name].session
+                kept = None if session is None else await store.load("", session)
                 turns = () if kept is None else kept.turns
                 count += len(turns)
                 self._ledger.check(name, turns)

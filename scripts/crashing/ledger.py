@@ -42,21 +42,30 @@ def reply_to(question: str) -> str:
 
 @dataclass(eq=False)
 class Question:
-    """*expected* are the pairs that its caller knows to have been said before; *seen*: its reply's last byte came."""
+    """*expected* are the pairs that its caller knows to have been said before; *seen*: its reply's last byte came.
+
+    *response* is the reply's id, where its dialect has one to go on after.
+    """
 
     text: str
     expected: Sequence[Pair]
     seen: bool = False
     turn: str | None = None
+    response: str | None = None
 
 
 @dataclass(eq=False)
 class Conversation:
-    """*shared*: several callers go on with it. *history*: its caller sends all that it saw, and so may branch."""
+    """*shared*: several callers go on with it. *history*: its caller sends all that it saw, and so may branch.
+
+    *chained*: it goes on after the last response that was seen, in a *session* that the gateway has named.
+    """
 
     name: str
     shared: bool = False
     history: bool = False
+    chained: bool = False
+    session: str | None = None
     asked: list[Question] = field(default_factory=list)
 
     def ask(self, chance: random.Random) -> Question:
@@ -77,8 +86,9 @@ class Ledger:
         self.seen = 0
         self.shown = 0
 
-    def begin(self, name: str, *, shared: bool = False, history: bool = False) -> Conversation:
-        conversation = self.conversations[name] = Conversation(name, shared, history)
+    def begin(self, name: str, *, shared: bool = False, history: bool = False, chained: bool = False) -> Conversation:
+        conversation = Conversation(name, shared, history, chained, None if chained else name)
+        self.conversations[name] = conversation
         return conversation
 
     def show(self, messages: Sequence[Pair]) -> None:
@@ -98,6 +108,8 @@ class Ledger:
         # Before what its caller saw there may be what was kept and never seen: a history is known by its end too.
         if conversation.history and pairs[len(pairs) - len(question.expected) :] != list(question.expected):
             self.faults.append(f"{name}: its caller's own history was not what the upstream was shown")
+        if conversation.chained and pairs != list(question.expected):
+            self.faults.append(f"{name}: not what the response before goes on after was shown upstream")
         missing = [asked for asked, _ in question.expected if asked not in {one for one, _ in pairs}]
         self.faults += (f"{name}: seen and not shown upstream again: {asked[:60]!r}" for asked in missing)
 
@@ -115,7 +127,9 @@ class Ledger:
                     self.faults.append(f"{name}: the turn {turn.id} is not one question and its reply: {other!r:.300}")
                     return
         self.faults += (f"{name}: {fault}" for fault in self._of_pairs(conversation, pairs))
-        self.faults += (f"{name}: {fault}" for fault in _of_tree(turns, chain=not conversation.history))
+        self.faults += (
+            f"{name}: {fault}" for fault in _of_tree(turns, line=not (conversation.history or conversation.chained))
+        )
         ids = {asked: turn.id for (asked, _), turn in zip(pairs, turns, strict=True)}
         for one in conversation.asked:
             if one.seen and one.text not in ids:
@@ -139,12 +153,12 @@ class Ledger:
             yield f"not in the order in which it was asked: {found}"
 
 
-def _of_tree(turns: Sequence[Turn], *, chain: bool) -> Iterator[str]:
+def _of_tree(turns: Sequence[Turn], *, line: bool) -> Iterator[str]:
     ids = [turn.id for turn in turns]
     if any(one >= other for one, other in pairwise(ids)):
         yield f"ids that are not in order: {ids}"
     for place, turn in enumerate(turns):
-        if chain and turn.parent != (ids[place - 1] if place else None):
+        if line and turn.parent != (ids[place - 1] if place else None):
             yield f"the turn {turn.id} goes on after {turn.parent}, not after the one before it"
         if turn.parent is not None and turn.parent not in ids[:place]:
             yield f"the turn {turn.id} goes on after {turn.parent}, which is not there"

@@ -10,6 +10,7 @@ from typing import Any
 from crashing.ledger import Pair
 
 MESSAGES = "messages"
+RESPONSES = "openai-responses"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Shape:
 
     def text(self, body: bytes, stream: bool) -> str:
         return "".join(map(self.piece, _events(body))) if stream else self.whole(json.loads(body))
+
+    def response(self, body: bytes, stream: bool) -> str:
+        """Of a reply in OpenAI's Responses, its id."""
+        reply = list(_events(body))[-1]["response"] if stream else json.loads(body)
+        return str(reply["id"])
 
 
 def _events(body: bytes) -> Iterator[Any]:
@@ -59,7 +65,7 @@ SHAPES = {
         lambda event: str(event.get("delta", {}).get("text", "")),
         (("max_tokens", 4096),),
     ),
-    "openai-responses": Shape(
+    RESPONSES: Shape(
         "/v1/responses",
         "input",
         b'"response.completed"',
