@@ -51,10 +51,13 @@ async def test_what_the_page_shows_works_when_pasted(tmp_path: Path) -> None:
         assert (shell.returncode, complained.decode()) == (0, "")
         assert '"error":{' not in said.decode()
         assert "assistant:\n  Yes.\n" in said.decode()
-        questions = [one["content"] for one in json.loads(box.asked[-1].body)["messages"] if one["role"] == "user"]
-        assert questions[0] == "explain quantum computing simply"
-        assert len(questions) == len(box.asked)
-        assert sorted(one["session"] for one in shown) == ["physics", "physics-2"]
+        asked = [[one["content"] for one in json.loads(one.body)["messages"]] for one in box.asked]
+        assert asked[4][::2] == [
+            *("explain quantum computing simply", "now with mathematics"),
+            *("And in one sentence?", "And in one word?", "Who found it out?"),
+        ]
+        assert asked[6] == asked[8] == ["My name is Ada.", "Yes.", "What is my name?"]
+        assert {"physics", "physics-2"} == {one["session"] for one in shown if not one["session"].startswith("s-")}
 
 
 def test_the_errors_that_it_lists_are_those_that_there_are() -> None:
