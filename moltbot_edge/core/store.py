@@ -66,6 +66,11 @@ class Store(Protocol):
         """What is wrong with it now, for who asks before a request does."""
         ...
 
+    @property
+    def size_bytes(self) -> int | None:
+        """What all take now, where that is known without a look; a plug-in may leave this out."""
+        ...
+
     async def load(self, owner: str, session: str) -> Kept | None:
         """None: there is none, or no longer. Writes nothing."""
         ...

@@ -90,6 +90,8 @@ class Sessions:
         metrics = self._metrics
         metrics.session_store_well.cell().set(float(self.trouble is None))
         metrics.session_store_limit_bytes.cell().set(self._limits.store_bytes)
+        size = None if self._store is None else self._store.size_bytes
+        metrics.session_store_bytes.cell().set(size or 0)
 
     async def store(self) -> Store:
         """Raises `StoreError`."""

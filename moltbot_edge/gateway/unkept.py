@@ -40,6 +40,10 @@ class Unkept:
     def trouble(self) -> StoreError | None:
         return self._store.trouble
 
+    @property
+    def size_bytes(self) -> int | None:
+        return self._store.size_bytes
+
     async def load(self, owner: str, session: str) -> Kept | None:
         held = self._held.get((owner, session)) if self._held else None
         if not held:

@@ -58,6 +58,12 @@ class WatchedStore:
     def trouble(self) -> StoreError | None:
         return self._store.trouble or (None if self._trouble is None else self._trouble[0])
 
+    @property
+    def size_bytes(self) -> int | None:
+        """What all take, of a store that knows it without looking for it."""
+        size: int | None = getattr(self._store, "size_bytes", None)
+        return size
+
     async def load(self, owner: str, session: str) -> Kept | None:
         return await self._watched("load", self._store.load(owner, session))
 

@@ -254,7 +254,7 @@ class Metrics:
             "moltbot_session_store_well", "1 while sessions can be kept, 0 while their store is in trouble."
         )
         self.session_store_bytes = gauge(
-            "moltbot_session_store_bytes", "Bytes that all sessions take, as the store last saw; 0 where it does not."
+            "moltbot_session_store_bytes", "Bytes that all sessions take; 0 where the store does not know, such as redis."
         )
         self.session_store_limit_bytes = gauge(
             "moltbot_session_store_limit_bytes", "Bytes that all sessions may take; not of redis."

@@ -55,6 +55,11 @@ class Disk:
     def trouble(self) -> StoreError | None:
         return self._folder.trouble
 
+    @property
+    def size_bytes(self) -> int:
+        """What the files take, the log included."""
+        return self._folder.size_bytes()
+
     async def load(self, owner: str, session: str) -> Kept | None:
         start, name = prefix(owner, session), (owner, session)
         known = self._recent.get(start)

@@ -15,7 +15,7 @@ from moltbot_edge.api import StoreDamaged, StoreError, StoreFull, StoreLocked, S
 from moltbot_edge.stores import salvage
 from moltbot_edge.stores.recent import Recent
 from moltbot_edge.stores.sqlite_errors import WORDS, translated
-from moltbot_edge.stores.table import Table
+from moltbot_edge.stores.table import FILE, Table
 
 LOCK: Final = "lock"
 AGAIN_S: Final = 1.0  # a card that is gone need not be asked at every request
@@ -57,6 +57,14 @@ class Folder:
         self.well()
         assert self._table is not None
         return self._table
+
+    def size_bytes(self) -> int:
+        """From any thread."""
+        total = 0
+        for file in (FILE, FILE + "-wal"):
+            with suppress(OSError):
+                total += os.stat(self.path / file).st_size
+        return total
 
     def well(self, wrote: bool = True) -> None:
         """That it can be read says nothing of whether it can be written."""

@@ -36,7 +36,7 @@ class Memory:
     def __init__(self, options: StoreOptions) -> None:
         self._options = options
         self._sessions: dict[tuple[str, str], _Session] = {}  # the one used last comes last
-        self._size_bytes = 0
+        self.size_bytes = 0
         self._serial = 0
         self._turnstile = Turnstile(options.waiters)
 
@@ -80,7 +80,7 @@ class Memory:
     async def stats(self) -> Stats:
         self._leave_idle()
         turns = sum(len(kept.turns) for kept in self._sessions.values())
-        return Stats(turns, self._size_bytes, len(self._sessions))
+        return Stats(turns, self.size_bytes, len(self._sessions))
 
     async def compact(self) -> None:
         self._leave_idle()
@@ -112,9 +112,9 @@ class Memory:
         kept.at = self._options.clock()
         kept.size_bytes += size_bytes
         kept.weight_bytes += weight
-        self._size_bytes += size_bytes
+        self.size_bytes += size_bytes
         self._leave_idle()
-        while self._size_bytes > self._options.size_bytes and len(self._sessions) > 1:
+        while self.size_bytes > self._options.size_bytes and len(self._sessions) > 1:
             self._drop(next(iter(self._sessions)))
 
     def _leave_idle(self) -> None:
@@ -125,7 +125,7 @@ class Memory:
         return kept.at + self._options.timeout_s <= self._options.clock()
 
     def _drop(self, key: tuple[str, str]) -> None:
-        self._size_bytes -= self._sessions.pop(key).size_bytes
+        self.size_bytes -= self._sessions.pop(key).size_bytes
 
 
 @store("memory")

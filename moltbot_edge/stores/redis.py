@@ -79,6 +79,7 @@ RELEASE: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.cal
 class Redis:
     def __init__(self, options: StoreOptions, server: client.Redis) -> None:
         self.trouble: StoreError | None = None
+        self.size_bytes = None  # the server knows
         self._options = options
         self._server: Any = server  # whose calls say that they may or may not be awaited
         self._turnstile = Turnstile(options.waiters)

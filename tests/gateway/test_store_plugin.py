@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -213,3 +214,16 @@ async def test_one_that_does_not_open_is_tried_again_and_costs_no_request_withou
         assert {answer.status for answer in together} == {200}
         assert await ready(gateway) == (200, "ok")
     assert len(opened) == 1
+
+
+@pytest.mark.parametrize("store", ["disk", "memory"])
+async def test_what_all_sessions_take_is_told_beside_what_they_may(tmp_path: Path, store: str) -> None:
+    async with upstream(says("yes")) as box, serving(kept(box, store, tmp_path / "talks", size_mb=32)) as gateway:
+        assert (await gateway.metrics())["moltbot_session_store_bytes",] == 0
+        assert not (tmp_path / "talks").exists()
+        await gateway.ask(asks(secrets.token_hex(2000)), SESSION)
+        metrics = await gateway.metrics()
+        assert 2000 < metrics["moltbot_session_store_bytes",] < 100_000
+        assert metrics["moltbot_session_store_limit_bytes",] == 32 * 1024 * 1024
+        assert metrics["moltbot_session_store_seconds_count", "append"] == 1
+        assert metrics["moltbot_session_wait_seconds_count",] == 1
