@@ -105,13 +105,16 @@ class Disk:
 
     async def list(self, owner: str | None, limit: int, after: str | None = None) -> Page:
         found: list[Summary] = []
-        before: int | None = position(after, NEWEST)
+        before = position(after, NEWEST)
         for _ in range(LOOKS):
-            some, before = await self._worker.ask(self._look(owner, before, limit - len(found)))
+            some, further = await self._worker.ask(self._look(owner, before, limit - len(found)))
             found += some
-            if before is None or len(found) == limit:
+            if further is None:
+                return Page(tuple(found))
+            before = further
+            if len(found) == limit:
                 break
-        return Page(tuple(found), None if before is None else str(before))
+        return Page(tuple(found), str(before))
 
     async def stats(self) -> Stats:
         return await self._worker.ask(lambda table: Stats(table.count(), table.used_bytes()))
