@@ -17,10 +17,10 @@ from moltbot_edge.core.routing import Candidate, Choice, RouteQuery, fits
 from moltbot_edge.core.speed import Speed
 
 if TYPE_CHECKING:  # it is there only where conversations are kept
-    from moltbot_edge.core.events import Usage
     from moltbot_edge.core.session import Turn
 
 TIE = 1.05  # times as long a wait is no longer one: predictions are not better than that
+BYTES_PER_TOKEN = 4  # of what is new
 LEAST_LOAD_S = 0.1  # worth a word
 SMALL_BOARD = Speed(Line(0.0, 1 / 200, 1.0))  # while nothing is known of anybody: 200 tokens a second of a small model
 
@@ -91,34 +91,45 @@ def first_token_s(candidate: Candidate, query: RouteQuery, otherwise: Speed) -> 
     return candidate.first_token_s(query) or 0.0
 
 
-def held_by(before: Sequence[Turn]) -> str | None:
-    """Who answered last. A turn may be its caller's alone."""
-    return next((turn.deployment for turn in reversed(before) if turn.deployment), None)
+class Held:
+    """What the turns of a kept conversation tell of its prompt. *before* is its path, *new_bytes* is what comes now.
 
-
-def held_tokens(before: Sequence[Turn], name: str, hits: float) -> float:
-    """What the deployment *name* was left with of a conversation, its last prompt there and its reply, as it counts.
-
-    *before* is the path of turns. *hits* is the share of such that turned out to be cached; 0 where that is not known,
-    as after a restart: then it is what the turns show, and nothing of one that never said that it has a cache.
+    *by* answered last, if anybody did. *tokens* are those of the whole as that one counts, 0 where it did not.
     """
-    last: Usage | None = None
-    shown = 0.0
-    for turn in reversed(before):
-        usage = turn.usage
-        if turn.deployment != name or usage is None:
-            continue
-        if last is None:
-            last, shown = usage, 1.0 if usage.cached_tokens else 0.0
-            if hits:
-                break
-        else:
-            held = usage.input_tokens + usage.output_tokens
-            shown = min(last.cached_tokens / held, 1.0) if held else 0.0
-            break
-    return 0.0 if last is None else (last.input_tokens + last.output_tokens) * (hits or shown)
 
+    def __init__(self, before: Sequence[Turn], new_bytes: int) -> None:
+        self.by: str | None = None
+        self.tokens = 0.0
+        self._last: dict[
+            str, tuple[int, float]
+        ] = {}  # of each deployment: what it was left with, and how much proved true
+        self._cut: set[str] = set()
+        for turn in before:
+            if not turn.deployment:  # its caller's alone
+                continue
+            self.by, usage = turn.deployment, turn.usage
+            if turn.cut is None:
+                self._cut.discard(self.by)
+            else:
+                self._cut.add(self.by)
+            if usage is None:
+                self.tokens = 0.0
+                continue
+            left, _ = self._last.get(self.by, (0, 1.0))
+            shown = min(usage.cached_tokens / left, 1.0) if left else 1.0
+            whole = usage.input_tokens + usage.output_tokens
+            self._last[self.by] = whole, shown
+            self.tokens = whole + new_bytes / BYTES_PER_TOKEN if turn.cut is None else 0.0
 
-def was_cut(before: Sequence[Turn], name: str) -> bool:
-    """Whether the deployment *name* was last sent less than the whole."""
-    return next((turn.cut is not None for turn in reversed(before) if turn.deployment == name), False)
+    def cached_tokens(self, name: str, hits: float) -> float:
+        """What *name* was left with, its last prompt and its reply, as far as such turned out to be cached.
+
+        *hits* is that share; 0 where it is not known, as after a restart: then it is what the turns show. What nobody
+        has tested is believed.
+        """
+        whole, shown = self._last.get(name, (0, 0.0))
+        return whole * (hits or shown)
+
+    def was_cut(self, name: str) -> bool:
+        """Whether *name* was last sent less than the whole."""
+        return name in self._cut

@@ -109,7 +109,7 @@ class Attempts:
         request = asked.request
         translation = None
         dialect, conversation = request.dialect, request.conversation
-        body_bytes, marks = len(request.body), asked.marks
+        body_bytes, marks, fit = len(request.body), asked.marks, None
         if conversation is not None:
             await self._fit(request, deployment, place)
             if place is not None and place.used:
@@ -127,8 +127,8 @@ class Attempts:
         if place is None and upstream.model_file is None and not self._upstreams.room(upstream):
             _, place = await self.lines.place((deployment,))
             began = self._now()  # what was waited for was our own limit
-        held = None if conversation is None else conversation.held_tokens
-        sent = self._standings.started(deployment, body_bytes, marks, began, held)
+        held = None if conversation is None else conversation.held
+        sent = self._standings.started(deployment, body_bytes, marks, began, held, whole=fit is None)
         attempt = Attempt(deployment, sent, began, began, place, contender, request.body)
         if translation is not None:
             attempt.translation, attempt.body, translation.body = translation, translation.body, b""

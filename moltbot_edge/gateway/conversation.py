@@ -32,7 +32,7 @@ from moltbot_edge.core.head import Head, check_text
 from moltbot_edge.core.joining import Joined, joined
 from moltbot_edge.core.prompt import Prompt
 from moltbot_edge.core.session import Kept, Turn
-from moltbot_edge.core.staying import held_tokens
+from moltbot_edge.core.staying import Held
 from moltbot_edge.core.store import Store
 from moltbot_edge.gateway.caller import Request
 from moltbot_edge.metrics.catalogue import Metrics
@@ -49,6 +49,7 @@ TURN: Final = b"x-moltbot-turn"
 NOTHING: Final = Message(Role.ASSISTANT, ())
 EMPTY: Final = ChatRequest(model="", messages=())
 
+TRIES: Final = 32  # each time somebody else was faster, and so each is one branch more
 SESSION_FIELD: Final = "session"
 
 _encode = msgspec.json.Encoder().encode
@@ -87,6 +88,7 @@ class Conversation:
         self.fits: dict[str, Fit] = {}  # by deployment
         self.looks: dict[Window, Fitted] = {}
         self.narrowed: dict[str, Narrowed] = {}
+        self._held: Held | None = None
         self._store = store
         self._turns = metrics.session_turns
         self._leaf = None if kept is None else kept.leaf
@@ -116,9 +118,11 @@ class Conversation:
 
         return prompt(self.chat)
 
-    def held_tokens(self, name: str, hits: float) -> float:
-        """As `core.staying` has it."""
-        return held_tokens(self.before, name, hits)
+    @property
+    def held(self) -> Held:
+        if self._held is None:
+            self._held = Held(self.before, len(_encode(self._turn.messages)))
+        return self._held
 
     def talk(self) -> Talk:
         turn, messages = self._turn, self.chat.messages
@@ -156,12 +160,7 @@ class Conversation:
             cut=None if (fit := self.fits.get(deployment.name)) is None else fit.cut,
         )
         try:
-            try:
-                await self._store.append(self.owner, self.session, turn, self._leaf)
-            except SessionConflict:  # another gateway went on meanwhile; or the session left, being idle
-                kept = await self._store.load(self.owner, self.session)
-                leaf = None if kept is None else kept.leaf
-                await self._store.append(self.owner, self.session, turn, leaf)
+            await self._append(turn)
         except GatewayError as error:
             self._turns.cell(error.code or error.kind).add()
             # What is wrong with a store is said once, by who watches it.
@@ -169,6 +168,16 @@ class Conversation:
             log.log(level, "a turn of the session %r is not kept: %s", self.session, error.message)
             return
         self._turns.cell("kept").add()
+
+    async def _append(self, turn: Turn) -> None:
+        for _ in range(TRIES):
+            try:
+                await self._store.append(self.owner, self.session, turn, self._leaf)
+                return
+            except SessionConflict:  # another one went on meanwhile; or the session left, being idle
+                kept = await self._store.load(self.owner, self.session)
+                self._leaf = None if kept is None else kept.leaf
+        await self._store.append(self.owner, self.session, turn, self._leaf)
 
 
 def read(request: Request) -> ChatRequest:

@@ -15,7 +15,6 @@ from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.lease import Foresight
 from moltbot_edge.core.routing import Candidate
 from moltbot_edge.core.stable import trail
-from moltbot_edge.core.staying import was_cut
 from moltbot_edge.gateway.caller import Request
 
 if TYPE_CHECKING:  # imported at the first request that asks for a session
@@ -44,7 +43,7 @@ class Foresights:
             if engine.model_file is None:
                 continue
             conversation = request.conversation
-            cut = conversation is not None and was_cut(conversation.before, deployment.name)
+            cut = conversation is not None and conversation.held.was_cut(deployment.name)
             if conversation is not None:
                 wanted = self._rendered(conversation, deployment)
             else:

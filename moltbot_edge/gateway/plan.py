@@ -13,7 +13,7 @@ from moltbot_edge.core import prefixes, routing
 from moltbot_edge.core.catalog import Deployment, Route
 from moltbot_edge.core.errors import Overloaded
 from moltbot_edge.core.routing import Candidate, Choice, Policy, RouteQuery
-from moltbot_edge.core.staying import held_by, settled
+from moltbot_edge.core.staying import settled
 from moltbot_edge.gateway.caller import Request
 from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.standings import Standings
@@ -81,6 +81,9 @@ class Planner:
 
     def prompt_tokens(self, model: str, request: Request) -> float:
         """An estimate, as *model* counts."""
+        conversation = request.conversation
+        if conversation is not None and conversation.held.tokens:
+            return conversation.held.tokens
         return self._standings.prompt_tokens(model, len(request.body))
 
     def rests(self, route: Route) -> bool:
@@ -91,7 +94,7 @@ class Planner:
         self, deployments: Sequence[Deployment], request: Request, marks: Sequence[int]
     ) -> Sequence[Candidate]:
         conversation = request.conversation
-        held = None if conversation is None else conversation.held_tokens
+        held = None if conversation is None else conversation.held
         candidates = self._standings.candidates(deployments, len(request.body), marks, held)
         if conversation is not None and self.cuts is not None and len(candidates) > 1:
             candidates = [
@@ -186,7 +189,7 @@ def _why(ready: Sequence[Candidate], order: Sequence[Deployment], query: RouteQu
 
 def _stays(conversation: Conversation, route: Route) -> str | None:
     """Who answered last, if it is one of *route*."""
-    last = held_by(conversation.before)
+    last = conversation.held.by
     return last if any(one.name == last for one in route.deployments) else None
 
 

@@ -12,11 +12,11 @@ from moltbot_edge.core.prefixes import Prefixes
 from moltbot_edge.core.routing import Candidate
 from moltbot_edge.core.scoreboard import Standing
 from moltbot_edge.core.speed import Sent
+from moltbot_edge.core.staying import Held
 
 BYTES_PER_TOKEN = 4  # of a JSON body with English text, until replies have told
 MOST_BYTES_PER_TOKEN = 16  # more is a picture in base64, which says nothing of text
 MOST_MODELS = 1_000  # whose tokens are counted: behind a pattern, a name may be a caller's invention
-Held = Callable[[str, float], float]
 _FRESH = Standing()
 _NOBODY_SAID = Line()
 
@@ -26,8 +26,8 @@ def heard_by_nobody(deployment: Deployment, why: Out) -> None:
 
 
 class Standings:
-    """By deployments' names. *marks* are of `core.prefixes`, of the request's body; *held* tells of a kept conversation
-    how many of its tokens a deployment was left with, given the share of such that are cached there.
+    """By deployments' names. *marks* are of `core.prefixes`, of the request's body; *held* is what the turns of a kept
+    conversation tell.
 
     *on_out* is told of each deployment that is left out after failures, and of each one whose trial failed; *probed*
     says whether somebody will find out when it can be reached again.
@@ -59,33 +59,49 @@ class Standings:
         for deployment in deployments:
             name = deployment.name
             standing = standings.get(name, _FRESH)
-            prompt_tokens = self.prompt_tokens(deployment.model, body_bytes)
+            if held is not None and held.tokens:
+                prompt_tokens = held.tokens
+            else:
+                prompt_tokens = self.prompt_tokens(deployment.model, body_bytes)
             speed = standing.speed
             cached_tokens = speed.always_cached
             if speed.cache_hits and marks:
                 cacheable = self._cacheable(name, body_bytes, prompt_tokens, marks)
                 cached_tokens = max(cached_tokens, cacheable * speed.cache_hits)
             if held is not None:
-                cached_tokens = max(cached_tokens, min(held(name, speed.cache_hits), prompt_tokens))
+                cached_tokens = max(cached_tokens, min(held.cached_tokens(name, speed.cache_hits), prompt_tokens))
             found.append(Candidate(deployment, standing, prompt_tokens, cached_tokens))
         return found
 
     def started(
-        self, deployment: Deployment, body_bytes: int, marks: Sequence[int], now: float, held: Held | None = None
+        self,
+        deployment: Deployment,
+        body_bytes: int,
+        marks: Sequence[int],
+        now: float,
+        held: Held | None = None,
+        *,
+        whole: bool = True,
     ) -> Sent:
-        """A request goes there; what is expected of it is for `ended` or `left`, one of which has to follow."""
+        """A request goes there; what is expected of it is for `ended` or `left`, one of which has to follow.
+
+        *whole* False: the conversation was cut, to so many bytes.
+        """
         name = deployment.name
         standing = self._standings.get(name, _FRESH)
         speed = standing.speed
-        tokens = self.prompt_tokens(deployment.model, body_bytes)
+        if held is not None and held.tokens and whole:
+            tokens = held.tokens
+        else:
+            tokens = self.prompt_tokens(deployment.model, body_bytes)
         cacheable, mark = 0.0, 0
         if marks:
             cacheable, mark = self._cacheable(name, body_bytes, tokens, marks), marks[-1]
             self._prefixes.setdefault(name, Prefixes()).keep(marks, body_bytes)
         cached = cacheable * speed.cache_hits
         if held is not None:
-            cacheable = max(cacheable, min(held(name, 1.0), tokens))
-            cached = max(cached, min(held(name, speed.cache_hits), tokens))
+            cacheable = max(cacheable, min(held.cached_tokens(name, 1.0), tokens))
+            cached = max(cached, min(held.cached_tokens(name, speed.cache_hits), tokens))
         read = tokens - (cached if cached > speed.always_cached else speed.always_cached)
         if read < 1.0:
             read = 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from fleet import LAST_SEEN, QUERY, candidate, fleets, names
 from hypothesis import given
@@ -12,8 +14,9 @@ from moltbot_edge.api import Candidate, Choice, RouteQuery
 from moltbot_edge.core.chat import Message, Role
 from moltbot_edge.core.events import Usage
 from moltbot_edge.core.session import Cut, Turn
-from moltbot_edge.core.staying import held_by, held_tokens, settled, was_cut
+from moltbot_edge.core.staying import Held, settled
 
+CUT = Cut(1000, "", 1)
 STAYS_A = replace(QUERY, stays="a")
 
 
@@ -120,54 +123,62 @@ def test_nobody_is_lost_and_the_reason_is_fit_for_a_header(fleet: list[Candidate
 # What the turns tell.
 
 
+def turn(deployment: str, read: int, written: int, cached: int = 0, **of: Any) -> Turn:
+    usage = Usage(read, written, cached)
+    reply = Message(Role.ASSISTANT, ())
+    return replace(Turn(id="", at=0.0, messages=(), reply=reply, deployment=deployment, usage=usage), **of)
+
+
+def held(*turns: Turn, new_bytes: int = 0) -> Held:
+    return Held(turns, new_bytes)
+
+
 def test_it_is_held_by_who_answered_last() -> None:
-    assert held_by([]) is None
-    assert held_by([turn("a", 1, 1), turn("b", 1, 1)]) == "b"
-    assert held_by([turn("a", 1, 1), turn("", 0, 0)]) == "a"
+    assert held().by is None
+    assert held(turn("a", 1, 1), turn("b", 1, 1)).by == "b"
+    assert held(turn("a", 1, 1), turn("", 0, 0)).by == "a"
+
+
+def test_its_length_is_what_was_counted_last_and_what_is_new() -> None:
+    assert held(turn("a", 100, 20), turn("b", 150, 30), new_bytes=40).tokens == 190
+    assert held(turn("a", 100, 20), turn("", 0, 0), new_bytes=40).tokens == 130
+
+
+def test_its_length_is_not_known_where_nobody_counted_or_not_all_of_it_was_sent() -> None:
+    assert held(new_bytes=40).tokens == 0
+    assert held(turn("a", 100, 20), turn("a", 0, 0, usage=None)).tokens == 0
+    assert held(turn("a", 100, 20), turn("a", 90, 20, cut=CUT)).tokens == 0
 
 
 def test_a_model_that_was_sent_less_than_the_whole_is_known_by_its_last_turn() -> None:
-    cut = replace(turn("a", 1, 1), cut=Cut(1000, "", 1))
-    assert was_cut([cut, turn("b", 1, 1)], "a")
-    assert not was_cut([cut, turn("a", 1, 1)], "a")
-    assert not was_cut([cut], "b")
-
-
-def turn(deployment: str, read: int, written: int, cached: int = 0) -> Turn:
-    return Turn(
-        id="",
-        at=0.0,
-        messages=(),
-        reply=Message(Role.ASSISTANT, ()),
-        deployment=deployment,
-        usage=Usage(read, written, cached),
-    )
+    cut = turn("a", 1, 1, cut=CUT)
+    assert held(cut, turn("b", 1, 1)).was_cut("a")
+    assert not held(cut, turn("a", 1, 1)).was_cut("a")
+    assert not held(cut).was_cut("b")
 
 
 def test_what_was_read_and_written_last_is_held_as_far_as_such_turned_out_to_be_cached() -> None:
-    before = [turn("a", 100, 20), turn("b", 150, 30), turn("a", 250, 50, 120)]
-    assert held_tokens(before, "a", 1.0) == 300
-    assert held_tokens(before, "a", 0.5) == 150
-    assert held_tokens(before, "b", 0.5) == 90
-    assert held_tokens(before, "c", 1.0) == 0
+    before = held(turn("a", 100, 20), turn("b", 150, 30), turn("a", 250, 50, 120))
+    assert before.cached_tokens("a", 1.0) == 300
+    assert before.cached_tokens("a", 0.5) == 150
+    assert before.cached_tokens("b", 0.5) == 90
+    assert before.cached_tokens("c", 1.0) == 0
 
 
 @pytest.mark.parametrize(
-    ("before", "held"),
+    ("before", "cached"),
     [
         ([turn("a", 100, 20), turn("a", 150, 30, 120)], 180),
         ([turn("a", 100, 20), turn("a", 150, 30, 60)], 90),
         ([turn("a", 100, 20), turn("b", 150, 30, 99), turn("a", 250, 50, 120)], 300),
         ([turn("a", 100, 20), turn("a", 150, 30)], 0),  # it had its chance
-        ([turn("a", 100, 20)], 0),  # nobody knows
-        ([turn("a", 100, 20, 10)], 120),  # a template's, but it has a cache
+        ([turn("a", 100, 20)], 120),  # nobody has tested it
         ([], 0),
     ],
 )
-def test_after_a_restart_the_turns_themselves_show_who_has_a_cache(before: list[Turn], held: float) -> None:
-    assert held_tokens(before, "a", 0.0) == held
+def test_after_a_restart_the_turns_themselves_show_who_has_a_cache(before: list[Turn], cached: float) -> None:
+    assert held(*before).cached_tokens("a", 0.0) == cached
 
 
 def test_a_turn_that_nobody_counted_says_nothing() -> None:
-    uncounted = replace(turn("a", 0, 0), usage=None)
-    assert held_tokens([turn("a", 100, 20, 10), uncounted], "a", 0.0) == 120
+    assert held(turn("a", 100, 20, 10), turn("a", 0, 0, usage=None)).cached_tokens("a", 0.0) == 120
