@@ -69,6 +69,7 @@ def test_without_a_gateway_the_files_are_shown_with_what_fits(run: Run, board: i
     assert "fits" in small
     assert budget == "engines may take 500 MiB together; no gateway was asked"
     (shown,) = json.loads(run("models", "list", "--json").stdout)["models"]
+    assert run("models", "--json", "list").stdout == run("models", "--json").stdout
     assert (shown["name"], shown["fit"], shown["state"]) == ("small", "fits", None)
 
 
