@@ -13,6 +13,8 @@ from moltbot_edge.core.errors import (
     SessionBusy,
     SessionTooLarge,
     StoreError,
+    UnknownItem,
+    UnknownPrevious,
     UnknownSession,
 )
 from moltbot_edge.core.fallback import instead, says_too_long, too_narrow
@@ -29,7 +31,7 @@ from moltbot_edge.metrics.catalogue import Metrics
 from moltbot_edge.upstream.ticker import Ticker
 
 # Said before any upstream was asked.
-OF_SESSIONS: Final = (SessionBusy, SessionTooLarge, StoreError, UnknownSession)
+OF_SESSIONS: Final = (SessionBusy, SessionTooLarge, StoreError, UnknownItem, UnknownPrevious, UnknownSession)
 
 
 class Exchange:

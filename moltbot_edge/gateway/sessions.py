@@ -132,6 +132,8 @@ class Sessions:
     async def conversation(self, request: Request) -> AsyncIterator[None]:
         """While it is open, *request* has its session for itself, and the whole conversation for its body.
 
+        One that says after which turn it goes on has no need to be alone.
+
         Raises `InvalidRequest`, `UnknownSession` where it goes on after what is not there, `SessionBusy`,
         `SessionTooLarge`, and `StoreError`: without what was said before, an answer would be wrong in silence. What
         goes on with nothing is only passed on where it cannot be kept.
@@ -158,7 +160,7 @@ class Sessions:
         name, kept = head.session, None
         if name is None:
             name = f"s-{self.new_id()}"
-        elif head.appends:
+        elif head.appends and head.parent is None:  # who says after which turn waits for no other branch
             held = store.held(request.key, name, self._limits.wait_s)
         async with held:
             if head.session is not None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
-from kept_responses import CALLS, FINISH, RECORDINGS, TOOL, ask, events, heard, keeping, keys_of
-from scripted_upstream import DONE, answers, delta, says, streams
+from kept_responses import CALLS, FINISH, PATH, RECORDINGS, TOOL, ask, events, heard, keeping, keys_of
+from scripted_upstream import DONE, Visit, answers, delta, says, streams
 
 from moltbot_edge.core import response_id
 
 pytestmark = pytest.mark.anyio
+
+BRANCHES = 8
 
 
 async def test_a_request_goes_on_after_a_response(tmp_path: Path) -> None:
@@ -48,6 +51,29 @@ async def test_two_requests_go_on_after_the_same_response(tmp_path: Path) -> Non
         assert heard(box) == [
             *[("user", "a"), ("assistant", "one"), ("user", "b"), ("assistant", "two"), ("user", "d")]
         ]
+
+
+async def test_branches_wait_for_nobody_and_lose_nothing(tmp_path: Path) -> None:
+    """Each is answered only when all were asked."""
+    asked = asyncio.Event()
+    waiting: list[Visit] = []
+
+    async def together(visit: Visit) -> None:
+        waiting.append(visit)
+        if len(waiting) == BRANCHES:
+            asked.set()
+        await asked.wait()
+        await says("same")(visit)
+
+    async with keeping(tmp_path, says("one"), *[together] * BRANCHES, busy="refuse") as (_, gateway):
+        first = (await ask(gateway, "a")).json["id"]
+        async with asyncio.TaskGroup() as group:
+            branches = [
+                group.create_task(ask(gateway, f"b{number}", previous_response_id=first)) for number in range(BRANCHES)
+            ]
+        ids = [branch.result().json["id"] for branch in branches]
+        kept = [await gateway.get(f"{PATH}/{id}/input_items?limit=1") for id in ids]
+    assert [one.json["data"][0]["content"][0]["text"] for one in kept] == [f"b{number}" for number in range(BRANCHES)]
 
 
 async def test_the_result_of_a_call_goes_after_the_call(tmp_path: Path) -> None:
