@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -135,6 +136,34 @@ def test_models_without_an_engine_are_said_at_the_start(tmp_path: Path) -> None:
         process.terminate()
         _, complaints = process.communicate(timeout=WAIT_S)
     assert "'no-such-engine' is not on the PATH" in complaints
+
+
+def test_sessions_lie_where_the_start_says_once_somebody_asks_for_one(tmp_path: Path) -> None:
+    (tmp_path / "moltbot.yaml").write_text(
+        "model_registry: [{name: chat, type: openai-chat, endpoint: 'http://127.0.0.1:9'}]"
+    )
+    folder = tmp_path / "state" / "moltbot-edge" / "sessions"
+    with subprocess.Popen(
+        [*SERVE, "--port", "0"],
+        cwd=tmp_path,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        greeting = [process.stdout.readline() for _ in range(5)]
+        assert f"  sessions  in {folder}, of who sends the header x-moltbot-session: NAME\n" in greeting
+        assert not (tmp_path / "state").exists()
+        port = re.search(r"127\.0\.0\.1:(\d+)", "".join(greeting))
+        assert port is not None
+        body = b'{"model":"chat","session":"talk","messages":[{"role":"user","content":"hi"}]}'
+        with pytest.raises(urllib.error.HTTPError, match="502"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/v1/chat/completions", body, WAIT_S)
+        assert folder.stat().st_mode & 0o777 == 0o700
+        process.terminate()
+        _, log = process.communicate(timeout=WAIT_S)
+    assert f"sessions are kept in {folder}" in log
 
 
 def test_what_the_start_made_is_no_work_for_the_garbage_collector_and_the_rest_is() -> None:
