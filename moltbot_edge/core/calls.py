@@ -120,24 +120,28 @@ def _results(results: Sequence[ToolResult], target: Target) -> Iterator[Message]
 def told(messages: Iterable[Message]) -> Iterator[Message]:
     """What was called and what came of it, as text: for a model that has no tools, and for results without a call.
 
-    No model takes those, and they may say what matters.
+    No model takes those, and they may say what matters. Ids do not: results stand in the order of their calls, and to
+    read one takes a small board as long as a sentence.
     """
+    names: dict[str, str] = {}
     for message in messages:
         if not any(isinstance(part, ToolResult | ToolCall) for part in message.parts):
             yield message if message.role is not Role.TOOL else replace(message, role=Role.USER)
             continue
         role = Role.ASSISTANT if message.role is Role.ASSISTANT else Role.USER
-        yield Message(role, tuple(_told(message.parts)), message.name)
+        yield Message(role, tuple(_told(message.parts, names)), message.name)
 
 
-def _told(parts: Iterable[Part]) -> Iterator[Part]:
+def _told(parts: Iterable[Part], names: dict[str, str]) -> Iterator[Part]:
     for part in parts:
         match part:
             case ToolCall():
-                yield Text(text=f"(called {part.name}, {part.id}: {part.arguments})", cached=part.cached)
+                names[part.id] = part.name
+                yield Text(text=f"(called {part.name}: {part.arguments})", cached=part.cached)
             case ToolResult():
+                name = part.name or names.get(part.id, "a tool")
                 failed = ", which failed" if part.failed else ""
-                yield Text(text=f"(result of {part.name or 'a tool'}, {part.id}{failed}:)", cached=part.cached)
+                yield Text(text=f"(result of {name}{failed}:)", cached=part.cached)
                 yield from part.parts
             case _:
                 yield part

@@ -96,7 +96,7 @@ def test_so_does_one_at_the_very_end() -> None:
 
 def test_a_result_without_a_call_becomes_a_users_words() -> None:
     found = clean([user("Hello."), tool(result("gone", "it rains"))])
-    assert found == [user("Hello.", "(result of a tool, gone:)", "it rains")]
+    assert found == [user("Hello.", "(result of a tool:)", "it rains")]
 
 
 def test_results_stand_right_behind_their_calls_whatever_came_between() -> None:
@@ -216,8 +216,8 @@ def test_tools_for_a_model_that_takes_none_are_refused_and_those_of_the_past_are
     found = clean([user("Look."), assistant(call("a1")), tool(result("a1"))], NO_TOOLS)
     assert found == [
         user("Look."),
-        assistant('(called look, a1: {"at":"it"})'),
-        user("(result of a tool, a1:)", "seen"),
+        assistant('(called look: {"at":"it"})'),
+        user("(result of look:)", "seen"),
     ]
 
 
@@ -232,8 +232,8 @@ def test_calls_that_are_told_have_their_results_behind_them_too() -> None:
     messages = [user("Look."), assistant(call("a1"), call("a2")), user("Wait!"), tool(result("a2")), assistant("Hm.")]
     assert clean(messages, NO_TOOLS) == [
         user("Look."),
-        assistant('(called look, a1: {"at":"it"})', '(called look, a2: {"at":"it"})'),
-        user("(result of look, a1, which failed:)", ABORTED, "(result of a tool, a2:)", "seen", "Wait!"),
+        assistant('(called look: {"at":"it"})', '(called look: {"at":"it"})'),
+        user("(result of look, which failed:)", ABORTED, "(result of look:)", "seen", "Wait!"),
         assistant("Hm."),
     ]
 
