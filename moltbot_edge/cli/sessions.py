@@ -43,7 +43,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def _common(command: F) -> F:
     for option in (
-        click.option("--owner", metavar="KEY", help="The name of the key whose sessions are meant; '*' lists all."),
+        click.option(
+            "--owner", metavar="KEY", help="The name of the key whose sessions are meant; with list, '*' is all."
+        ),
         click.option("--key", envvar=KEY_VARIABLE, help="A caller's key, where the gateway wants one."),
         click.option("--config", "file", type=click.Path(path_type=Path), help="The configuration, a YAML file."),
     ):
@@ -86,16 +88,17 @@ def list_sessions(file: Path | None, key: str | None, owner: str | None, as_json
 @sessions.command(
     epilog="""\b
 Example:
-  moltbot-edge sessions show talk --all | less -R"""
+  moltbot-edge sessions show talk --all | less"""
 )
 @click.argument("name")
 @click.option("--all", "everything", is_flag=True, help="Also branches that were left, in the order of their turns.")
 @_with_json
 @_common
 def show(name: str, file: Path | None, key: str | None, owner: str | None, as_json: bool, everything: bool) -> None:
-    """Print what was said in the session NAME: when, by whom, to which model, with its calls of tools.
+    """Print what was said in the session NAME.
 
-    It is the conversation that leads to the last turn; another that was left on the way is shown with --all.
+    Each turn with its time, who said what, the model that answered, and its calls of tools. It is the conversation that
+    leads to the last turn; another that was left on the way is shown with --all.
     """
     from moltbot_edge.core.record import from_lines
 
@@ -116,7 +119,10 @@ Example:
 @click.argument("name")
 @_common
 def export(name: str, file: Path | None, key: str | None, owner: str | None) -> None:
-    """Print the session NAME as JSON lines, as `import` reads them: what it is, then a line for each turn."""
+    """Print the session NAME as JSON lines.
+
+    The first says what it is, then there is one for each turn. `import` reads them, here or on another board.
+    """
 
     def exported(kept: Kept) -> None:
         for piece in kept.export(owner, name):
@@ -139,7 +145,10 @@ Example:
 def import_session(
     lines: Any, file: Path | None, key: str | None, owner: str | None, as_json: bool, session: str | None
 ) -> None:
-    """Keep what `export` printed to FILE (- for standard input). A session that is there is never written over."""
+    """Keep what `export` printed to FILE.
+
+    FILE may be - for standard input. A session that is there is never written over.
+    """
     text = lines.read()
     copied = _done(file, key, lambda kept: kept.add(owner, text, session), makes=True)
     if as_json:
@@ -178,7 +187,10 @@ Example:
 @_with_json
 @_common
 def compact(file: Path | None, key: str | None, owner: str | None, as_json: bool) -> None:
-    """Give the disk back what deleted sessions took. Every session waits meanwhile: some seconds for 100 MB."""
+    """Give the disk back what deleted sessions took.
+
+    Their bytes are not in the file any more then. Every session waits meanwhile: some seconds for 100 MB.
+    """
     stats = _done(file, key, lambda kept: kept.compact())
     if as_json:
         _print_json(stats)

@@ -90,6 +90,12 @@ def offline(port: int, where: str) -> str:
     return f"no gateway runs at http://127.0.0.1:{port}: opening what is kept {where}\n"
 
 
+@pytest.mark.parametrize("name", ["list", "show", "export", "import", "delete", "compact"])
+def test_the_help_of_each_command_has_an_example(run: Run, name: str) -> None:
+    done = run("sessions", name, "--help")
+    assert (done.returncode, f"  moltbot-edge sessions {name}" in done.stdout.partition("Example:")[2]) == (0, True)
+
+
 def test_a_running_gateway_is_asked(run: Run, port: int, tmp_path: Path) -> None:
     file = exported(tmp_path, "talk", "And two?")
     with gateway(tmp_path, port):

@@ -386,8 +386,14 @@ async def test_what_is_free_is_given_back(tmp_path: Path) -> None:
         for number in range(20):
             assert (await gateway.ask(None, path=at(f"talk-{number}"), method="DELETE")).status == 200
         before = taken(tmp_path / "sessions")
+        assert b"talk-7" in held(tmp_path / "sessions")
         assert (await gateway.ask(b"", path=COMPACT)).json["turns"] == 0
         assert taken(tmp_path / "sessions") < before
+        assert b"talk-7" not in held(tmp_path / "sessions")
+
+
+def held(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.iterdir())
 
 
 def taken(folder: Path) -> int:
