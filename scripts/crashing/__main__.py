@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--callers", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--command", default=shlex.join(SOURCE), help="a built gateway, with `serve`, in its place")
+    parser.add_argument("--gateways", type=int, default=1, help="on one Redis, of which one is killed at a time")
     parser.add_argument("--redis", action="store_true", help="sessions at a redis-server of its own")
     parser.add_argument(
         "--power",
@@ -36,6 +37,8 @@ def main() -> int:
     )
     parser.add_argument("--folder", type=Path, help="where the sessions are; left there; a temporary one without")
     chosen = parser.parse_args()
+    if chosen.gateways > 1 and not chosen.redis:
+        parser.error("several gateways share their sessions with --redis only")
     with contextlib.ExitStack() as stack:
         folder = chosen.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="moltbot-crash-")))
         folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +46,7 @@ def main() -> int:
             parser.error(f"{folder} has sessions already")
         url = stack.enter_context(redis_server(folder)) if chosen.redis else None
         command = shlex.split(chosen.command)
-        trial = Trial(chosen.kills, chosen.callers, chosen.seed, command, url, chosen.power)
+        trial = Trial(chosen.kills, chosen.callers, chosen.seed, command, url, chosen.power, chosen.gateways)
         said = [time.monotonic()]
 
         def progress(found: Found) -> None:
@@ -56,7 +59,8 @@ def main() -> int:
         print(table(found))
         if found.faults:
             print(*found.faults[:FAULTS], sep="\n")
-            print((folder / "gateway.log").read_text(errors="replace")[-4000:], file=sys.stderr)
+            for log in folder.glob("*.log"):
+                print(log.read_text(errors="replace")[-4000:], file=sys.stderr)
     return 1 if found.faults else 0
 
 

@@ -28,10 +28,10 @@ class Answer:
 class Caller:
     """*on_seen* is called as soon as a reply's last byte came."""
 
-    def __init__(self, gateway: Gateway, ledger: Ledger, chance: random.Random, on_seen: Callable[[], None]) -> None:
-        self._gateway, self._ledger, self._chance, self._on_seen = gateway, ledger, chance, on_seen
+    def __init__(self, ledger: Ledger, chance: random.Random, on_seen: Callable[[], None]) -> None:
+        self._ledger, self._chance, self._on_seen = ledger, chance, on_seen
 
-    async def go_on(self, conversation: Conversation) -> bool:
+    async def go_on(self, conversation: Conversation, gateway: Gateway) -> bool:
         """One more question; whether its reply came to its end."""
         chance = self._chance
         question = conversation.ask(chance)
@@ -47,10 +47,10 @@ class Caller:
             headers["x-moltbot-session"] = conversation.name
         else:
             asked["session"] = conversation.name
-        before = self._gateway.kills
+        before = gateway.kills
         try:
             async with asyncio.timeout(ANSWERS_S):
-                answer = await self._asked(shape, asked, headers, stream)
+                answer = await self._asked(gateway.port, shape, asked, headers, stream)
         except TimeoutError:
             self._ledger.faults.append(f"{conversation.name}: no answer within {ANSWERS_S:g} s")
             return False
@@ -60,7 +60,7 @@ class Caller:
         ended = shape.end in answer.body if stream else answer.whole
         if ended:
             self._see(conversation, question, answer, shape, stream)
-        elif before == self._gateway.kills:
+        elif before == gateway.kills:
             self._ledger.faults.append(f"{conversation.name}: cut without a kill: {answer.body[-200:]!r}")
         return ended
 
@@ -78,13 +78,13 @@ class Caller:
         if session is None or session != conversation.session or question.turn is None:
             self._ledger.faults.append(f"{name}: headers without its name and turn: {answer.headers}")
 
-    async def _asked(self, shape: Shape, asked: object, headers: dict[str, str], stream: bool) -> Answer:
+    async def _asked(self, port: int, shape: Shape, asked: object, headers: dict[str, str], stream: bool) -> Answer:
         body = json.dumps(asked).encode()
         lines = [f"POST {shape.path} HTTP/1.1", "Host: x", "Connection: close", "Content-Type: application/json"]
         lines += [f"{name}: {value}" for name, value in headers.items()] + [f"Content-Length: {len(body)}", "", ""]
         data, hasty = b"", self._chance.random() < 0.5  # one goes on as soon as it has read the last event
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._gateway.port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
             return Answer(0, {}, b"", False)
         try:

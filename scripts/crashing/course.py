@@ -31,7 +31,10 @@ LOOKS = 4  # of so many kills, after one the store is read here first, and not b
 
 @dataclass(frozen=True)
 class Trial:
-    """*redis* is the URL of a server, for sessions there instead of in a folder. *power*: see the package."""
+    """*redis* is the URL of a server, for sessions there instead of in a folder; then there may be several *gateways*.
+
+    *power*: see the package.
+    """
 
     kills: int
     callers: int = 6
@@ -39,6 +42,7 @@ class Trial:
     command: Sequence[str] = SOURCE
     redis: str | None = None
     power: bool = False
+    gateways: int = 1
 
 
 @dataclass
@@ -67,8 +71,11 @@ async def run(trial: Trial, folder: Path, progress: Callable[[Found], None] = la
         else:
             store = {"store": "redis", "url": trial.redis}
         sessions = {**store, "timeout_s": TIMEOUT_S}
-        gateway = Gateway(folder, served.url, sessions, command=trial.command, power=trial.power)
-        course = _Course(trial, gateway, served, ledger, found, chance, folder)
+        gateways = [
+            Gateway(folder, f"gateway-{number}", served.url, sessions, command=trial.command, power=trial.power)
+            for number in range(trial.gateways)
+        ]
+        course = _Course(trial, gateways, served, ledger, found, chance, folder)
         callers = [asyncio.create_task(course.caller(number)) for number in range(trial.callers)]
         try:
             for _ in range(trial.kills):
@@ -83,8 +90,9 @@ async def run(trial: Trial, folder: Path, progress: Callable[[Found], None] = la
             for task in callers:
                 task.cancel()
             await asyncio.gather(*callers, return_exceptions=True)
-            if not gateway.killed:
-                gateway.kill()
+            for gateway in gateways:
+                if not gateway.killed:
+                    gateway.kill()
         await course.end()
     found.took_s, found.seen, found.shown = time.monotonic() - began, ledger.seen, ledger.shown
     return found
@@ -94,14 +102,14 @@ class _Course:
     def __init__(
         self,
         trial: Trial,
-        gateway: Gateway,
+        gateways: Sequence[Gateway],
         served: Upstream,
         ledger: Ledger,
         found: Found,
         chance: random.Random,
         folder: Path,
     ) -> None:
-        self._trial, self._gateway, self._upstream, self._ledger = trial, gateway, served, ledger
+        self._trial, self._gateways, self._upstream, self._ledger = trial, gateways, served, ledger
         self._found, self._chance, self._folder = found, chance, folder
         self._seen = asyncio.Event()
         self._under_way: set[Conversation] = set()
@@ -110,15 +118,17 @@ class _Course:
 
     async def caller(self, number: int) -> None:
         """Goes on until it is cancelled."""
-        one = Caller(self._gateway, self._ledger, self._chance, self._seen.set)
+        one = Caller(self._ledger, self._chance, self._seen.set)
         while True:
-            await self._gateway.up.wait()
+            while not (up := [gateway for gateway in self._gateways if gateway.up]):  # noqa: ASYNC110
+                await asyncio.sleep(0.005)  # between a kill and the next start
+            gateway = self._chance.choice(up)
             conversation = self._conversation(max(number, 1))
             self._under_way.add(conversation)
-            kills = self._gateway.kills
-            ended = await one.go_on(conversation)
+            kills = gateway.kills
+            ended = await one.go_on(conversation, gateway)
             self._under_way.discard(conversation)
-            if not ended and self._gateway.kills > kills:
+            if not ended and gateway.kills > kills:
                 self._found.cut += 1
                 if self._trial.redis is not None:  # the dead gateway's lease is waited for by nobody
                     self._rest(conversation)
@@ -144,14 +154,19 @@ class _Course:
                     self._resting.append((time.monotonic() + LEASE_S + 1, one))
 
     async def kill(self) -> None:
-        """Started, and killed at some moment."""
+        """One is killed at some moment, and all were started before."""
         chance, found = self._chance, self._found
-        self._gateway.start()
+        killed = chance.choice(self._gateways)
+        for gateway in self._gateways:
+            if gateway.killed:
+                gateway.start()
+                if gateway is not killed:
+                    await gateway.serves()
         if chance.random() < 0.05:
             await asyncio.sleep(chance.uniform(0, STARTING_S))
             found.idle += 1
         else:
-            await self._gateway.serves()
+            await killed.serves()
             aim = chance.choice([None, self._seen, self._upstream.said])
             await asyncio.sleep(chance.uniform(0, LOAD_S))
             if aim is not None:
@@ -162,7 +177,7 @@ class _Course:
                         found.aimed += 1
                 await asyncio.sleep(chance.choice([0, chance.uniform(0, CLOSE_S)]))
         touched = {*self._under_way, *self._current.values()}
-        self._gateway.kill()
+        killed.kill()
         found.kills += 1
         if not chance.randrange(LOOKS):
             await asyncio.sleep(0)  # what callers saw before it is in the ledger then
@@ -170,18 +185,19 @@ class _Course:
 
     async def end(self) -> None:
         """One more question in each session that is not long over, then all that was kept."""
-        self._gateway.start()
-        await self._gateway.serves()
-        one = Caller(self._gateway, self._ledger, self._chance, self._seen.set)
+        gateway = self._gateways[0]
+        gateway.start()
+        await gateway.serves()
+        one = Caller(self._ledger, self._chance, self._seen.set)
         for conversation in list(self._ledger.conversations.values())[-20:]:
-            if not await one.go_on(conversation):
+            if not await one.go_on(conversation, gateway):
                 self._ledger.faults.append(f"{conversation.name} could not go on at the end")
-        if (status := self._gateway.stop()) != 0:
+        if (status := gateway.stop()) != 0:
             self._ledger.faults.append(f"ended with status {status}")
         self._found.sessions = len(self._ledger.conversations)
         self._found.kept = await self._look(list(self._ledger.conversations))
-        log = self._gateway.log.read_text(errors="replace")
-        self._ledger.faults += (f"logged: {line}" for line in log.splitlines() if _is_trouble(line))
+        logs = (gateway.log.read_text(errors="replace") for gateway in self._gateways)
+        self._ledger.faults += (f"logged: {line}" for log in logs for line in log.splitlines() if _is_trouble(line))
         self._ledger.faults += (f"set aside: {file.name}" for file in (self._folder / SESSIONS).glob("*damaged*"))
         self._found.faults = self._ledger.faults
 

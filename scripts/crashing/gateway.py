@@ -24,20 +24,27 @@ POWER = Path(__file__).with_name("power.c")
 
 
 class Gateway:
-    """*folder* gets its log; *up* while it serves. *killed* is true from a kill until the next start."""
+    """*folder* gets its log; *up* while it serves. *killed* from a kill, one of so many *kills*, to the next start."""
 
     def __init__(
-        self, folder: Path, upstream: str, sessions: Mapping[str, Any], *, command: Sequence[str], power: bool
+        self,
+        folder: Path,
+        name: str,
+        upstream: str,
+        sessions: Mapping[str, Any],
+        *,
+        command: Sequence[str],
+        power: bool,
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = int(free.getsockname()[1])
-        self.up = asyncio.Event()
+        self.up = False
         self.killed = True
         self.kills = 0
-        self.log = folder / "gateway.log"
+        self.log = folder / f"{name}.log"
         self._command = command
         self._kept, self._durable = folder / SESSIONS, folder / "durable"
-        self._config = folder / "gateway.yaml"
+        self._config = folder / f"{name}.yaml"
         settings = {
             "server": {"port": self.port},
             "model_store": str(folder),
@@ -72,7 +79,7 @@ class Gateway:
                 if self._process.poll() is not None:
                     raise RuntimeError(f"the gateway did not start: {self.log.read_text(errors='replace')[-2000:]}")
                 await asyncio.sleep(0.01)
-        self.up.set()
+        self.up = True
 
     async def _healthy(self) -> bool:
         try:
@@ -92,7 +99,7 @@ class Gateway:
         assert self._process is not None
         self.killed = True
         self.kills += 1
-        self.up.clear()
+        self.up = False
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         if self._power:
@@ -102,7 +109,7 @@ class Gateway:
     def stop(self) -> int:
         """Its exit status."""
         assert self._process is not None
-        self.up.clear()
+        self.up = False
         self._process.terminate()
         try:
             return self._process.wait(ENDS_S)

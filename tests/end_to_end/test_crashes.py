@@ -31,8 +31,8 @@ async def test_nor_does_a_box_that_loses_its_power(tmp_path: Path) -> None:
     lost_nothing(await run(Trial(KILLS, power=True, seed=2), tmp_path))
 
 
-async def test_nor_a_gateway_whose_sessions_are_at_a_redis(tmp_path: Path, redis_server: RedisServer) -> None:
-    lost_nothing(await run(Trial(KILLS, redis=redis_server.url, seed=3), tmp_path))
+async def test_nor_do_two_gateways_whose_sessions_are_at_a_redis(tmp_path: Path, redis_server: RedisServer) -> None:
+    lost_nothing(await run(Trial(KILLS, redis=redis_server.url, gateways=2, seed=3), tmp_path))
 
 
 async def test_of_two_gateways_on_one_redis_one_is_killed_in_the_midst_and_the_other_goes_on(
@@ -41,7 +41,7 @@ async def test_of_two_gateways_on_one_redis_one_is_killed_in_the_midst_and_the_o
     sessions = {"store": "redis", "url": redis_server.url}
     half = raw(STREAM_HEAD + chunk(delta("half")), then="hang")
     async with upstream(says("One."), half, says("Three."), says("Four.")) as box, contextlib.AsyncExitStack() as ends:
-        first, other = (started(tmp_path / name, box, sessions, ends) for name in ("first", "other"))
+        first, other = (started(tmp_path, name, box, sessions, ends) for name in ("first", "other"))
         await asyncio.gather(first.serves(), other.serves())
         assert (await ask(first, "first")).status == 200
         async with caller(first.port) as cut:
@@ -55,10 +55,9 @@ async def test_of_two_gateways_on_one_redis_one_is_killed_in_the_midst_and_the_o
 
 
 def started(
-    folder: Path, box: Upstream, sessions: Mapping[str, str], ends: contextlib.AsyncExitStack
+    folder: Path, name: str, box: Upstream, sessions: Mapping[str, str], ends: contextlib.AsyncExitStack
 ) -> gateway.Gateway:
-    folder.mkdir()
-    one = gateway.Gateway(folder, box.url, sessions, command=gateway.SOURCE, power=False)
+    one = gateway.Gateway(folder, name, box.url, sessions, command=gateway.SOURCE, power=False)
     one.start()
     ends.callback(one.kill)
     return one
