@@ -57,6 +57,42 @@ async def prompt(model: str) -> str:
     return (await asyncio.to_thread(engine_eyes.last, os.getpid(), model)).prompt
 
 
+def shown(city: str, id: str) -> list[dict[str, Any]]:
+    """A worked example: a model of 135 million parameters needs to be shown."""
+    arguments = json.dumps({"city": city})
+    call = {"id": id, "type": "function", "function": {"name": "weather", "arguments": arguments}}
+    return [
+        {"role": "user", "content": f"What is the weather in {city}?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": id, "content": "rain"},
+        {"role": "assistant", "content": f"It rains in {city}."},
+    ]
+
+
+async def test_a_model_that_called_a_tool_goes_on_from_there(
+    llama_server: Path, chat_model: Path, tmp_path: Path
+) -> None:
+    flags = [*GENTLE, "--jinja", "--chat-template-file", str(HERE / "tools.jinja")]
+    settings = Config(
+        model_registry=[Model(name="tools", file=str(chat_model), context_tokens=1024, engine_args=flags)],
+        engines=Engines(command=str(llama_server)),
+        sessions=Sessions(path=str(tmp_path)),
+    )
+    async with serving(settings, within_s=170) as gateway:
+        asked = {"role": "user", "content": "What is the weather in Paris?"}
+        examples = [*shown("Rome", "call_1-of-mine"), *shown("Berlin", "call_2-of-mine")]
+        called = await ask(gateway, "tools", *examples, asked, tools=[TOOL], max_tokens=60)
+        (call,) = called.json["choices"][0]["message"]["tool_calls"]
+        assert json.loads(call["function"]["arguments"]) == {"city": "Paris"}
+        result = {"role": "tool", "tool_call_id": call["id"], "content": "sunny"}
+        answered = await ask(gateway, "tools", result, max_tokens=30)
+    said = answered.json["choices"][0]["message"]["content"]
+    assert "sunny" in said
+    # What it wrote to call the tool is read from its cache: it is sent again as it was.
+    cached = answered.json["usage"]["prompt_tokens_details"]["cached_tokens"]
+    assert cached >= called.json["usage"]["total_tokens"] - 3
+
+
 async def test_each_template_is_given_the_calls_as_it_takes_them(
     llama_server: Path, chat_model: Path, other_model: Path, tmp_path: Path
 ) -> None:
