@@ -8,7 +8,7 @@ sse         server-sent events, cut anywhere; ndjson, lines
 multipart   a form's model, read and replaced
 catalog     alias -> deployments
 scoreboard  outcomes folded into what is known of a deployment
-routing     who may answer, and the policy's seam
+routing     who may answer, and the policy's seam; staying, where a kept conversation goes on
 dialect     a wire format's seam
 chat        what a request asks, in no dialect; reply, what comes back, event by event
 hygiene     a transcript made fit for the model that reads it: calls, with their results; turns, of whom; target, what

@@ -28,9 +28,8 @@ SMALL_BOARD = Speed(Line(0.0, 1 / 200, 1.0))  # while nothing is known of anybod
 def settled(choice: Choice, every: Sequence[Candidate], query: RouteQuery) -> Choice:
     """*choice*, with the conversation where it is, unless that would be against the policy's reason.
 
-    *every* are all of the route, also those that cannot be asked now.
-
-    Its reason says then that it stays, or why it moves and what that costs.
+    Its reason says then that it stays, or why it moves and what that costs. *every* are all of the route, also those
+    that cannot be asked now.
     """
     order = choice.order
     if not order:

@@ -10,7 +10,8 @@ translate    another dialect, or a transcript that has to be cleaned: request an
              makes them, abilities knows what a template takes, count how many tokens a request has
 sessions     conversations that are kept; conversation, one request's share of one; archive, how people handle them;
              unkept, what a store could not take; fit, what of one a model's window takes; summaries, of the rest
-engines      what is needed of this board's; rendering, a prompt made steady for them; progress, how far one has come
+engines      what is needed of this board's; foresight, what a request would find there; rendering, a prompt made steady
+             for them; progress, how far one has come
 output       the caller's side: begun once, kept open with pings, ended cleanly
 experience   what became of choices, for policies that learn; keeping, in a file
 dialects     which one is spoken at a path, each made at its first use
