@@ -73,7 +73,7 @@ class AtGateway:
     def list(self, owner: str | None, limit: int) -> Page:
         def page(limit: int, after: str | None) -> Page:
             said = self._ask("GET", owner=owner, limit=str(limit), after=after)
-            return msgspec.json.decode(said, type=Page)
+            return _read(said, Page)
 
         return _pages(page, limit)
 
@@ -83,13 +83,13 @@ class AtGateway:
 
     def add(self, owner: str | None, lines: bytes, name: str | None) -> Copied:
         said = self._ask("POST", "/import", owner=owner, session=name, content=lines)
-        return msgspec.json.decode(said, type=Copied)
+        return _read(said, Copied)
 
     def delete(self, owner: str | None, name: str) -> None:
         self._ask("DELETE", in_path(name), owner=owner)
 
     def compact(self) -> Stats:
-        return msgspec.json.decode(self._ask("POST", "compact"), type=Stats)
+        return _read(self._ask("POST", "compact"), Stats)
 
 
 class InStore:
@@ -142,6 +142,13 @@ class InStore:
         except UnknownSession:
             return False
         return True
+
+
+def _read(said: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(said, type=kind)
+    except msgspec.DecodeError as error:  # some other server's page
+        raise NobodyThere from error
 
 
 def _pages(page: Callable[[int, str | None], Page], limit: int) -> Page:

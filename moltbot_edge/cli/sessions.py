@@ -102,7 +102,7 @@ def show(name: str, file: Path | None, key: str | None, owner: str | None, as_js
     """
     from moltbot_edge.core.record import from_lines
 
-    _, turns = from_lines(_done(file, key, lambda kept: b"".join(kept.export(owner, name))))
+    _, turns = _done(file, key, lambda kept: from_lines(b"".join(kept.export(owner, name))))
     if as_json:
         from moltbot_edge.gateway.archive import shown
 

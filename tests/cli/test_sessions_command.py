@@ -224,6 +224,30 @@ def test_a_folder_that_another_gateway_has_is_not_opened(run: Run, port: int, tm
     assert "in use by another process" in locked.stderr
 
 
+def test_another_server_at_its_address_is_not_taken_for_a_gateway(run: Run, port: int, tmp_path: Path) -> None:
+    page = tmp_path / "v1" / "sessions"
+    page.mkdir(parents=True)
+    (page / "index.html").write_text("<p>hello</p>")
+    with subprocess.Popen(
+        [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as other:
+        try:
+            until = time.monotonic() + 30
+            while time.monotonic() < until:
+                with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/sessions/"):
+                    break
+                time.sleep(0.02)
+            assert run("sessions", "import", exported(tmp_path)).stdout == "talk: 1 turn\n"
+            listed = run("sessions")
+        finally:
+            other.terminate()
+    assert listed.stdout.splitlines()[1].split()[:2] == ["talk", "1"]
+    assert listed.stderr == offline(port, f"in {tmp_path}/kept")
+
+
 def test_what_was_kept_in_memory_is_gone_with_its_gateway(run: Run, port: int, tmp_path: Path) -> None:
     configured(tmp_path, port, "store: memory")
     gone = run("sessions")
