@@ -43,13 +43,10 @@ class Folder:
         self._tried = self._clock()
         try:
             self._own()
-            try:
-                self._table = Table(self.path, self._recent)
-            except (sqlite3.Error, TypeError, ValueError, AttributeError) as error:
-                # diskcache makes attributes and arguments of what a file says: one that makes it stumble is damaged.
-                if not self._is_damage(error):
-                    raise
-                self._renew(error)
+            if (aside := salvage.unfinished(self.path)) is not None:
+                self._carry_over(aside, "and the gateway ended before all was carried over")
+            else:
+                self._open()
         except (sqlite3.Error, OSError) as error:
             raise self.failed(translated(error, self.path)) from error
         except StoreError as error:
@@ -113,13 +110,27 @@ class Folder:
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
+    def _open(self) -> None:
+        try:
+            self._table = Table(self.path, self._recent)
+        except (sqlite3.Error, TypeError, ValueError, AttributeError) as error:
+            # diskcache makes attributes and arguments of what a file says: one that makes it stumble is damaged.
+            if not self._is_damage(error):
+                raise
+            self._renew(error)
+
     def _renew(self, error: BaseException) -> None:
-        aside = salvage.set_aside(self.path, self._clock())
+        self._carry_over(salvage.set_aside(self.path, self._clock()), error)
+
+    def _carry_over(self, aside: Path, why: object) -> None:
         self._table = Table(self.path, self._recent)
-        turns = salvage.carried_over(aside, self._table)
+        try:
+            turns = salvage.carried_over(aside, self._table)
+        finally:  # also on a disk that is full: what went over is served, the rest stays in the file
+            salvage.finish(self.path)
         self._log.error(
             "the sessions in %s were damaged (%s): they are set aside as %s; %d turns could be read and are kept",
-            *(self.path, error, aside.name, turns),
+            *(self.path, why, aside.name, turns),
         )
 
     def _is_damage(self, error: BaseException) -> bool:

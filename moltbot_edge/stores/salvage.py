@@ -2,10 +2,13 @@
 
 SQLite finds damage where it reads, and what lies elsewhere is sound: rows are asked for one after the other, and
 around what does not answer. A turn whose own bytes were changed is found by its checksum when its session is read.
+
+It takes a card a minute, in which somebody may pull the plug: it is then done once more, from its beginning.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,6 +18,7 @@ from typing import Any, Final
 from moltbot_edge.stores.table import FILE, Row, Table, connected
 
 BESIDE: Final = ("-wal", "-shm", "-journal")
+BEGUN: Final = "salvage"  # names the file from which turns are carried over, while they are
 GROUP: Final = 256  # rows of a commit
 FARTHEST: Final = 2**40  # no store has had so many turns
 
@@ -26,11 +30,36 @@ def set_aside(folder: Path, at: float) -> Path:
     while target.exists():
         again += 1
         target = folder / f"{FILE}.damaged-{stamp}-{again}"
-    for end in ("", *BESIDE):
-        file = folder / (FILE + end)
-        if file.exists():
-            file.rename(target.with_name(target.name + end))
+    with (folder / BEGUN).open("w") as begun:
+        begun.write(target.name)
+        begun.flush()
+        os.fsync(begun.fileno())
+    _sync(folder)
+    _rename(folder, target)
     return target
+
+
+def unfinished(folder: Path) -> Path | None:
+    """The file that was set aside and not carried over to its end; of the new one nothing is left. Raises `OSError`."""
+    try:
+        name = (folder / BEGUN).read_bytes().decode(errors="replace")
+    except FileNotFoundError:
+        return None
+    target = folder / Path(name).name
+    if not name.startswith(f"{FILE}.damaged-") or not target.exists():
+        finish(folder)
+        return None
+    if (folder / FILE).exists():
+        for end in ("", *BESIDE):
+            (folder / (FILE + end)).unlink(missing_ok=True)
+    else:
+        _rename(folder, target)
+    return target
+
+
+def finish(folder: Path) -> None:
+    (folder / BEGUN).unlink(missing_ok=True)
+    _sync(folder)
 
 
 def carried_over(file: Path, table: Table) -> int:
@@ -51,6 +80,22 @@ def carried_over(file: Path, table: Table) -> int:
     finally:
         con.close()
     return carried
+
+
+def _rename(folder: Path, target: Path) -> None:
+    for end in ("", *BESIDE):
+        file = folder / (FILE + end)
+        if file.exists():
+            file.rename(target.with_name(target.name + end))
+    _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
 
 
 def _put(table: Table, rows: list[Row]) -> int:

@@ -23,6 +23,7 @@ from kept_sessions import Clock, options, turn, words
 from moltbot_edge.api import StoreLocked
 from moltbot_edge.core.session import Turn
 from moltbot_edge.core.store import Store
+from moltbot_edge.stores import salvage
 from moltbot_edge.stores.disk import opened
 from moltbot_edge.stores.table import FILE, Table, prefix
 
@@ -164,6 +165,43 @@ def test_of_a_damaged_file_what_can_be_read_is_served(tmp_path: Path, seed: int)
             assert await asked_in(store, "new") == ["one"]
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("at", ["before it was renamed", "before its log was", "when some was carried over"])
+def test_who_is_killed_while_a_damaged_file_is_carried_over_begins_anew(tmp_path: Path, at: str) -> None:
+    folder = tmp_path / "s"
+    writing = """
+        async with opened(options(folder)) as store:
+            for number in range(40):
+                await goes_on(store, f"talk-{number}", "one", "two")
+            print("kept", flush=True)
+            await asyncio.to_thread(sys.stdin.read)
+    """
+    with child(writing, folder) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "kept\n"
+        writer.kill()  # all of it is in the log
+    if at == "before it was renamed":
+        (folder / salvage.BEGUN).write_text(f"{FILE}.damaged-20261118T110640Z")
+    else:
+        aside = salvage.set_aside(folder, Clock().now)
+        if at == "before its log was":
+            (folder / f"{aside.name}-wal").rename(folder / f"{FILE}-wal")
+        else:
+            table = Table(folder)
+            with table.writing():
+                table.put(prefix("", "talk-0"), ("", "talk-0"), None, turn("").id, 0.0, b"half", 4, None)
+
+    async def scenario() -> None:
+        async with opened(options(folder)) as store:
+            for number in range(40):
+                assert await asked_in(store, f"talk-{number}") == ["one", "two"]
+            await goes_on(store, "talk-1", "three")
+        async with opened(options(folder)) as store:
+            assert await asked_in(store, "talk-1") == ["one", "two", "three"]
+
+    asyncio.run(scenario())
+    assert not (folder / salvage.BEGUN).exists()
 
 
 def test_a_store_that_another_process_has_says_who_and_is_opened_once_it_is_free(tmp_path: Path) -> None:
@@ -404,6 +442,7 @@ import asyncio, json, random, subprocess, sys, time
 from pathlib import Path
 from kept_sessions import Clock, options, turn
 from moltbot_edge.api import StoreFull, StoreReadOnly
+from moltbot_edge.stores import salvage
 from moltbot_edge.stores.disk import opened
 from test_disk import asked_in, goes_on, noise
 folder = Path(sys.argv[1])
