@@ -196,7 +196,7 @@ async def test_a_redis_that_is_not_there_yet(redis_server: RedisServer) -> None:
         assert heard(box) == ["first", "One.", "second"]
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("stream", [pytest.param(False, marks=pytest.mark.thorough), True])
 async def test_a_redis_that_dies_in_the_midst_of_a_reply_and_comes_back(
     stream: bool, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

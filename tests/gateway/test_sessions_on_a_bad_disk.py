@@ -21,7 +21,7 @@ import yaml
 from raw_caller import Answer, caller
 from scripted_upstream import DONE, Upstream, delta, says, streams, upstream
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.thorough]
 
 ROOT = Path(__file__).parents[2]
 SESSION = "x-moltbot-session: talk"

@@ -167,6 +167,7 @@ def test_of_a_damaged_file_what_can_be_read_is_served(tmp_path: Path, seed: int)
     asyncio.run(scenario())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("at", ["before it was renamed", "before its log was", "when some was carried over"])
 def test_who_is_killed_while_a_damaged_file_is_carried_over_begins_anew(tmp_path: Path, at: str) -> None:
     folder = tmp_path / "s"
