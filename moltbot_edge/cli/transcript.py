@@ -33,13 +33,21 @@ def transcript(turns: Sequence[Turn], *, everything: bool, width: int | None) ->
     names: dict[str, str] = {}
     last: str | None = None
     for turn in shown:
+        said = [one for one in (*(turn.system or ()), *turn.messages, turn.reply) if one.parts]
+        if not said:  # what was put there is not for people, or was taken out again
+            last = turn.id if turn.parent == last else last
+            continue
         if turn.parent != last:
             yield click.style(f"goes on after {turn.parent or 'the beginning'}", dim=True)
         last = turn.id
         yield _head(turn)
         if turn.tools is not None:
             yield _note(f"(tools from here on: {', '.join(tool.name for tool in turn.tools) or 'none'})")
-        for message in (*(turn.system or ()), *turn.messages, turn.reply):
+        if turn.cut is not None:
+            yield _note(f"(not sent: what was said up to {turn.cut.turn})")
+            if turn.cut.summary:
+                yield from _text(f"in its place: {turn.cut.summary}", width)
+        for message in said:
             yield from _message(message, names, width)
         if turn.finish not in (FinishReason.STOP, FinishReason.TOOL_CALLS):
             yield _note(f"(ended by: {turn.finish.value})")

@@ -7,7 +7,7 @@ from whoever is at work in it first: a turn that is under way would otherwise be
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -18,8 +18,9 @@ from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.errors import InvalidRequest, UnknownSession
 from moltbot_edge.core.events import Usage
 from moltbot_edge.core.head import check_values
+from moltbot_edge.core.items import standing
 from moltbot_edge.core.reply import FinishReason
-from moltbot_edge.core.session import Kept, Turn, checked_name
+from moltbot_edge.core.session import Cut, Kept, Turn, checked_name
 from moltbot_edge.core.store import Page, Stats, Store
 
 WAIT_S: Final = 2.0  # for a session at work: a board's reply may take minutes, and who deletes can come again
@@ -61,6 +62,9 @@ class ShownTurn(msgspec.Struct, frozen=True):
     finish: FinishReason
     usage: Usage | None
     dropped: tuple[str, ...]
+    metadata: Mapping[str, str] | None
+    removed: tuple[str, ...]
+    cut: Cut | None
 
 
 class ShownSession(msgspec.Struct, frozen=True):
@@ -110,7 +114,7 @@ class Archive:
         """*kept* up to the turn *at*, or to where it stands, as a session of its own."""
         if at is not None and all(turn.id != at for turn in kept.turns):
             raise InvalidRequest(f"the session has no turn {at[:40]!r}", param="at")
-        turns = tuple(session.rooted(session.path(kept.turns, at or kept.leaf)))
+        turns = tuple(session.rooted(session.path(standing(kept.turns), at or kept.leaf)))
         if not turns:
             raise InvalidRequest("no turn of the session can be read")
         return await self._add(owner, name or self._new_name(), turns)
@@ -135,28 +139,29 @@ class Archive:
 
 
 def exported(name: str, kept: Kept) -> Iterable[bytes]:
-    """Line by line, as `Archive.add` takes it."""
-    return record.lines(name, session.rooted(kept.turns))
+    """Line by line, as `Archive.add` takes it. What was taken out of the session is not carried away."""
+    return record.lines(name, session.rooted(standing(kept.turns)))
 
 
 def page(owner: str, name: str, kept: Kept, limit: int, after: str | None = None) -> ShownSession:
     """*limit* turns at most, those that came after the turn *after*. Raises `InvalidRequest`."""
     first = 0
+    all_turns = standing(kept.turns)
     if after is not None:
-        first = next((place + 1 for place, turn in enumerate(kept.turns) if turn.id == after), 0)
+        first = next((place + 1 for place, turn in enumerate(all_turns) if turn.id == after), 0)
         if not first:
             raise InvalidRequest(f"the session has no turn {after[:40]!r}", param="after")
     turns: list[msgspec.Raw] = []
     size_bytes = 0
-    for turn in kept.turns[first : first + limit]:
+    for turn in all_turns[first : first + limit]:
         encoded = msgspec.json.encode(shown(turn))
         size_bytes += len(encoded)
         if turns and size_bytes > PAGE_BYTES:
             break
         turns.append(msgspec.Raw(encoded))
     end = first + len(turns)
-    more = kept.turns[end - 1].id if end < len(kept.turns) else None
-    return ShownSession(name, owner, kept.leaf, len(kept.turns), kept.size_bytes, tuple(turns), more)
+    more = all_turns[end - 1].id if end < len(all_turns) else None
+    return ShownSession(name, owner, kept.leaf, len(all_turns), kept.size_bytes, tuple(turns), more)
 
 
 def shown(turn: Turn) -> ShownTurn:
@@ -174,6 +179,9 @@ def shown(turn: Turn) -> ShownTurn:
         turn.finish,
         turn.usage,
         turn.dropped,
+        turn.metadata,
+        turn.removed,
+        turn.cut,
     )
 
 

@@ -26,7 +26,7 @@ from moltbot_edge.core.chat import (
 )
 from moltbot_edge.core.events import Usage
 from moltbot_edge.core.reply import FinishReason
-from moltbot_edge.core.session import Turn
+from moltbot_edge.core.session import Cut, Turn
 
 replace = msgspec.structs.replace
 
@@ -131,6 +131,20 @@ def test_only_the_branch_that_leads_to_the_end_is_read_unless_all_are_asked_for(
     assert [line for line in shown if line in ("  one", "  left", "  right")] == ["  one", "  left", "  right"]
     assert [line for line in shown if line.startswith("goes on after")] == [f"goes on after {one.id}"]
     assert lines() == []
+
+
+def test_what_a_model_was_not_sent_is_said() -> None:
+    one = turn("one")
+    two = replace(turn("two", after=one), cut=Cut(4096, one.id, 2, summary="They\ntalked."))
+    shown = lines(one, two)
+    assert shown[7:10] == [f"  (not sent: what was said up to {one.id})", "  in its place: They", "  talked."]
+
+
+def test_a_turn_that_says_nothing_is_not_shown() -> None:
+    one = turn("one")
+    silent = Turn(id=turn("x", after=one).id, at=0.0, messages=(), reply=Message(Role.ASSISTANT, ()), parent=one.id)
+    shown = lines(one, silent, turn("two", after=silent))
+    assert [line for line in shown if line.startswith(("  ", "goes on"))] == ["  one", "  Yes.", "  two", "  Yes."]
 
 
 def test_lines_are_as_long_as_the_terminal_is_wide() -> None:

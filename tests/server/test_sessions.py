@@ -21,6 +21,8 @@ from raw_caller import CHAT, Answer, Cut, request
 from scripted_upstream import Script, Upstream, hangs, says, upstream
 
 from moltbot_edge.config.schema import Config, Key, Limits, Model, Sessions
+from moltbot_edge.core.session import Turn
+from moltbot_edge.gateway.archive import ShownTurn
 
 pytestmark = pytest.mark.anyio
 
@@ -204,6 +206,24 @@ async def test_an_import_is_bounded_and_says_what_is_wrong(tmp_path: Path) -> No
             refused = await gateway.ask(body, path=f"{SESSIONS}/import?session=new")
             assert (refused.status, words in refused.error["message"]) == (status, True), refused.body
         assert await names(gateway) == ["talk"]
+
+
+async def test_what_was_taken_out_of_a_session_is_neither_shown_nor_carried_away(tmp_path: Path) -> None:
+    async with keeping(tmp_path) as (gateway, _):
+        body = {"model": "chat", "session": "talk", "input": "a secret"}
+        id = (await gateway.ask(body, path="/v1/responses")).json["id"]
+        await says_to(gateway, "talk", "and more")
+        assert (await gateway.ask(None, path=f"/v1/responses/{id}", method="DELETE")).status == 200
+        forked = await gateway.ask({"session": "fork"}, path=at("talk", "/fork"))
+        assert forked.status == 201
+        for name in ("talk", "fork"):
+            for more in ("", "/export"):
+                answer = await gateway.get(at(name, more))
+                assert (answer.status, b"secret" in answer.body, b"and more" in answer.body) == (200, False, True)
+
+
+def test_a_turn_is_shown_with_all_that_it_has() -> None:
+    assert set(ShownTurn.__struct_fields__) == set(Turn.__struct_fields__)
 
 
 async def test_what_is_deleted_is_gone(tmp_path: Path) -> None:
