@@ -7,7 +7,7 @@ A reader takes what a later version added for nothing, and refuses what says tha
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -65,6 +65,7 @@ class _Head(msgspec.Struct, kw_only=True):
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Turn).decode
 _read_turn = msgspec.json.Decoder(_Turn).decode
+_read_object = msgspec.json.Decoder(dict[str, Any]).decode
 _read_head = msgspec.json.Decoder(_Head).decode
 
 
@@ -134,6 +135,16 @@ def _check(turn: Turn, known: Container[str]) -> None:
         raise Unreadable(f"turn {turn.id} answers {turn.parent[:40]!r}, which is not there")
     if not 0 <= turn.at < LARGEST_NUMBER:
         raise Unreadable(f"turn {turn.id} was at {turn.at}, which is no time")
+    try:  # what goes to an upstream as it is, among what is the gateway's
+        for tool in turn.tools or ():
+            if tool.parameters is not None:
+                _read_object(tool.parameters)
+        for message in (*(turn.system or ()), *turn.messages, turn.reply):
+            for part in message.parts:
+                if isinstance(part, Own):
+                    msgspec.json.decode(part.raw)
+    except UNREADABLE as error:
+        raise Unreadable(f"turn {turn.id} has a tool or a part that should be JSON: {error}") from error
 
 
 def _whole(turn: _Turn) -> Turn:

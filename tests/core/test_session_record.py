@@ -40,11 +40,16 @@ part: st.SearchStrategy[Part] = st.one_of(
     st.builds(Reasoning, text=words, seal=some, origin=some, redacted=st.booleans(), id=some),
     st.builds(ToolCall, id=words, name=words, arguments=words),
     st.builds(ToolResult, id=words, parts=st.just((Text(text="12"), Image(url="x"))), failed=st.booleans(), name=some),
-    st.builds(Own, origin=words, kind=words, raw=st.binary(max_size=30)),
+    st.builds(Own, origin=words, kind=words, raw=some.map(msgspec.json.encode)),
 )
 message = st.builds(Message, st.sampled_from(Role), st.lists(part, max_size=3).map(tuple), some)
 messages = st.lists(message, max_size=3).map(tuple)
-tool = st.builds(Tool, name=words, description=some, parameters=st.none() | st.binary(max_size=30))
+tool = st.builds(
+    Tool,
+    name=words,
+    description=some,
+    parameters=st.none() | st.dictionaries(words, words, max_size=2).map(msgspec.json.encode),
+)
 turn = st.builds(
     Turn,
     id=st.just(made_id(1.0, bytes(10))),
@@ -140,6 +145,18 @@ def test_what_is_exported_can_be_imported_also_where_a_turn_was_lost_or_came_lat
     name, turns = record.from_lines(exported.replace(b"\n", b"\r\n\r\n"))
     assert (name, [turn.id for turn in turns]) == ("talk", [one.id, two.id, three.id, four.id])
     assert [turn.parent for turn in turns] == [None, one.id, one.id, None]
+
+
+@pytest.mark.parametrize("raw", [b"", b"hello", b'{"a": 1}, {"b": 2}', b'{"a": '])
+def test_what_an_upstream_would_be_sent_as_it_is_has_to_be_json(raw: bytes) -> None:
+    one = long_turn()
+    own = Message(Role.USER, (Own(origin="x", kind="y", raw=raw),))
+    for changed in ({"tools": (Tool("look", parameters=raw),)}, {"messages": (own,)}, {"reply": own}):
+        with pytest.raises(InvalidRequest, match="should be JSON"):
+            record.from_lines(b"".join(record.lines("talk", [msgspec.structs.replace(one, **changed)])))
+    number = msgspec.structs.replace(one, tools=(Tool("look", parameters=b"5"),))
+    with pytest.raises(InvalidRequest, match="should be JSON"):
+        record.from_lines(b"".join(record.lines("talk", [number])))
 
 
 @given(st.floats(0, 1e10), st.floats(-10, 10), st.binary(min_size=10, max_size=10), st.binary(min_size=10, max_size=10))
