@@ -14,6 +14,13 @@ class Figure(StrEnum):
     CPU_PER_REQUEST = "cpu_us_per_request"
     CPU_PER_EVENT = "cpu_us_per_event"
     CPU_PER_TRANSLATED = "cpu_us_per_translated_event"
+    CPU_PER_TURN_1 = "cpu_us_per_turn_over_relay_after_1"  # of a session, with so many turns before it
+    CPU_PER_TURN_8 = "cpu_us_per_turn_over_relay_after_8"
+    CPU_PER_TURN_32 = "cpu_us_per_turn_over_relay_after_32"
+    CPU_PER_TURN_ALONE = "cpu_us_per_turn_over_relay_of_one_caller"
+    BYTES_PER_TURN = "bytes_written_per_turn_of_one_caller"  # handed to write()
+    DISK_BYTES_PER_TURN = "disk_bytes_per_turn_of_one_caller"  # in pages of 4 KiB, each time that one is written
+    BYTES_PER_READ = "bytes_written_per_read"
     RATE = "requests_per_s"
     BUSY = "core_share"  # of the target's core while RATE was taken: under 0.9 the load was the limit, not the target
     ADDED_P50 = "added_p50_us"

@@ -19,12 +19,15 @@ from .load import CONNECTIONS, GAP_S, STREAMS, Loader
 from .parts import Part
 from .processes import Child, NotStarted
 from .running import CHAT, START_LIMIT_S, Running, Turn
-from .targets import Place, Target
+from .talks import TalkFailed, Talks
+from .targets import MODEL, Place, Target
 
 SETTLE_S = 2.0  # after the last start, before memory is read
 LATENCY_LEAST = 200  # a p99 of fewer is nearly their maximum; a slow target gets more time for it
 EVENTS = 100  # words in a stream
 POST_BYTES = 150_000
+SESSIONS = 64  # that go on at one time
+TURNS_ALONE = 48  # in each, of one caller: more than are in the store's log before it is written to its place
 ANSWER_DELAY_S = 0.2  # of the stub, to a large body: long enough that all clients' bodies are there together
 
 
@@ -39,10 +42,11 @@ class Plan:
     latency_s: float = 1.5
     stream_s: float = 2.0
     clients: int = 1500
+    talk_batches: int = 12
 
     @classmethod
     def quick(cls) -> Plan:
-        return cls(rounds=4, relay_s=0.5, latency_s=0.3, stream_s=1.0)
+        return cls(rounds=4, relay_s=0.5, latency_s=0.3, stream_s=1.0, talk_batches=4)
 
     @classmethod
     def of_forms(cls) -> Plan:
@@ -75,6 +79,9 @@ class Bench:
             for running in present:
                 self.say(f"{running.name}: {self.plan.clients:,} clients post at once")
                 self._posts(running)
+            for running in present:
+                if running.keeps:
+                    self._talks(running)
             return [absent.get(running.name) or running.row() for running in everyone], _direct(bare)
 
     @contextmanager
@@ -168,6 +175,24 @@ class Bench:
         # One process's own high-water mark misses nothing between samples; those of several need not have met.
         peak_bytes = measure.resident_bytes(pids, "VmHWM:") if len(pids) == 1 else 0
         running.posts(posts, max(peak_bytes, *sampled))
+
+    def _talks(self, running: Running) -> None:
+        self.say(f"{running.name}: {SESSIONS} conversations go on")
+        talks = Talks(
+            running.port,
+            running.headers,
+            MODEL,
+            running.pids(),
+            sessions=SESSIONS,
+            batches=self.plan.talk_batches,
+            connections=CONNECTIONS,
+            alone=TURNS_ALONE,
+        )
+        try:
+            for figure, value in talks.costs():
+                running.talked(figure, value)
+        except (TalkFailed, OSError) as failure:
+            running.trouble(f"conversations: {failure}")
 
 
 def _direct(turns: Sequence[Turn]) -> Direct:

@@ -35,6 +35,8 @@ class Turn:
 class Running:
     def __init__(self, target: Target, part: Part, place: Place) -> None:
         self.name = target.name
+        self.port = place.port
+        self.keeps = target.keeps
         self.url = f"http://127.0.0.1:{place.port}{CHAT}"
         self.translated_url = f"http://127.0.0.1:{place.port}{MESSAGES}" if target.translates else None
         self.headers = {"Authorization": f"Bearer {place.secret}", **target.headers(place)}
@@ -114,6 +116,12 @@ class Running:
         if others:
             told = ", ".join(f"{clients:,} with {status}" for status, clients in sorted(others.items()))
             self._troubles.append(f"posts answered otherwise: {told}")
+
+    def talked(self, figure: Figure, value: float) -> None:
+        self._add(figure, value)
+
+    def trouble(self, what: str) -> None:
+        self._troubles.append(" ".join(what.split()))
 
     def row(self) -> Measured:
         samples = {figure: tuple(values) for figure, values in self._samples.items()}

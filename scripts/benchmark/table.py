@@ -155,6 +155,11 @@ def budgets(architecture: str) -> tuple[Budget, ...]:
         Budget("idle resident memory", 25, "MB", _value(Figure.IDLE_RSS, MB), of_binary=True),
         Budget("  of it anonymous", 18, "MB", _value(Figure.IDLE_ANONYMOUS, MB), of_binary=True),
         Budget("peak resident memory, clients posting at once", 96, "MB", _value(Figure.PEAK_RSS, MB)),
+        Budget("CPU of a session's turn over the relay, 1 before", 150, "us", _value(Figure.CPU_PER_TURN_1)),
+        Budget("  8 before", 150, "us", _value(Figure.CPU_PER_TURN_8)),
+        Budget("  32 before", 150, "us", _value(Figure.CPU_PER_TURN_32)),
+        Budget("bytes written per turn of 1 KiB, one caller", 8_192, "B", _value(Figure.BYTES_PER_TURN)),
+        Budget("bytes written per read of a session", 0, "B", _value(Figure.BYTES_PER_READ)),
         Budget("start to first 200 on /health", start_ms, "ms", _value(Figure.START)),
         Budget("size of the binary", 16, "MB", _value(Figure.BINARY, MB)),
     )
@@ -237,5 +242,12 @@ def notes(rows: Sequence[Row], direct: Direct) -> str:
     ]
     for row in rows:
         if isinstance(row, Measured):
+            if alone := middle(row.samples.get(Figure.CPU_PER_TURN_ALONE, ())):
+                disk = middle(row.samples.get(Figure.DISK_BYTES_PER_TURN, ()))
+                pages = f", and {short(disk.value)} B in the disk's own pages" if disk else ""
+                lines.append(
+                    f"{row.name}: of one caller alone each turn of a session is a commit of its own: "
+                    f"{short(alone.value)} us over the relay{pages}"
+                )
             lines.extend(f"! {row.name}: {trouble}" for trouble in row.troubles)
     return "\n".join(lines)

@@ -56,6 +56,7 @@ class Target:
     health: str = "/health"  # the plain proxies relay it
     headers: Callable[[Place], Mapping[str, str]] = lambda place: {}  # beside the key
     slow: bool = False  # to bring or to measure: not in --quick
+    keeps: bool = False  # conversations, under the name in a header
     translates: bool = False  # it answers callers of Anthropic's dialect, too, from the same stub
     listens_everywhere: bool = False  # and cannot be told otherwise: only on a loopback of its own
 
@@ -80,13 +81,14 @@ def gateway(binary: Path | None, name: str = OURS) -> Target:
             "server": {"host": "127.0.0.1", "port": place.port},
             "model_registry": [{"name": MODEL, "endpoint": place.stub, "type": "openai-chat", "api_key": "unchecked"}],
             "keys": [{"name": "bench", "hash": f"sha256:{digest}"}],
+            "sessions": {"store": "disk", "path": str(place.folder / "sessions")},
         }
         path = place.write("config.yaml", json.dumps(config))  # JSON is YAML
         if binary is not None:
             return Launch((part.program, "serve", "--config", path))
         return Launch((part.program, "-m", "moltbot_edge", "serve", "--config", path), {"PYTHONPATH": str(ROOT)})
 
-    return Target(name, bring, launch, translates=True)
+    return Target(name, bring, launch, keeps=True, translates=True)
 
 
 def forms(dist: Path, architecture: str) -> tuple[Target, ...]:

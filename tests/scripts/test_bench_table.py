@@ -6,6 +6,7 @@ import pytest
 from benchmark.figures import Absent, Direct, Figure, Measured, Middle, Row, Samples, middle, ratio
 from benchmark.machine import Machine
 from benchmark.table import COLUMNS, FORM_COLUMNS, MB, budgets, heading, notes, short, table, verdicts
+from benchmark.talks import LENGTHS
 
 IDLE_BOARD = Machine("a board", "x86_64", 4, "6.12", "3.13", 0.1, own_loopback=True)
 DIRECT = Direct(rate=50_000, p50_us=30, p99_us=90, first_event_p50_ms=0.2)
@@ -99,7 +100,9 @@ def test_a_crowds_answers_are_counted_as_served_refused_and_other() -> None:
 
 
 def test_every_figure_is_a_column_or_a_budgets_or_belongs_to_the_json_alone() -> None:
-    shown = {column.best for column in COLUMNS if column.best} | {Figure.CPU_PER_TRANSLATED}
+    judged = {Figure.CPU_PER_TRANSLATED, Figure.BYTES_PER_TURN, Figure.BYTES_PER_READ, *LENGTHS.values()}
+    noted = {Figure.CPU_PER_TURN_ALONE, Figure.DISK_BYTES_PER_TURN}
+    shown = {column.best for column in COLUMNS if column.best} | judged | noted
     assert set(Figure) - shown == {Figure.BUSY, Figure.IDLE_PSS, Figure.BINARY}
 
 
@@ -116,6 +119,14 @@ def test_a_translated_event_is_judged_against_a_relayed_one_in_the_same_round() 
     ours = measured("ours", CPU_PER_EVENT=(10.0, 20.0), CPU_PER_TRANSLATED=(25.0, 50.0))
     line = next(line for line in verdicts(ours, None, "x86_64").splitlines() if "translated" in line)
     assert line.endswith("2.50 relayed  ok")
+
+
+def test_a_sessions_turn_is_judged_by_what_it_costs_over_the_relay_and_by_what_is_written() -> None:
+    ours = measured("ours", CPU_PER_TURN_1=(140.0, 150.0, 190.0), BYTES_PER_TURN=(8_200.0,), BYTES_PER_READ=(0.0,))
+    said = {line[:44].strip(): line for line in verdicts(ours, None, "x86_64").splitlines()}
+    assert said["CPU of a session's turn over the relay, 1 be"].endswith("150 us       ok")
+    assert said["bytes written per turn of 1 KiB, one caller"].endswith("8,200 B        OVER")
+    assert said["bytes written per read of a session"].endswith("0.00 B        ok")
 
 
 def test_a_run_from_source_is_not_judged_by_the_binarys_memory() -> None:
