@@ -156,12 +156,14 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     *origin* is the dialect that they are of. *vital* are the paths of those without which the answer would be another:
     only that dialect can be asked. *loads_only*: there is no question; the model shall be in memory, or with a
     *keep_alive* of 0 leave it. Of the *messages* the first *opening* are the system text, and what follows is said in
-    the conversation, also where it is the system's; None: all of the system's that they begin with.
+    the conversation, also where it is the system's; None: all of the system's that they begin with. *refers*: some of
+    them are only the ids of what is kept (see `references`).
     """
 
     model: str
     messages: tuple[Message, ...]
     opening: int | None = None
+    refers: bool = False
     stream: bool = False
     usage_in_stream: bool = False
     tools: tuple[Tool, ...] = ()

@@ -24,7 +24,7 @@ Found = Mapping[tuple[str, str], Item]
 
 def resolved(request: ChatRequest, session: str, turns: Sequence[Turn]) -> ChatRequest:
     """*request*, with what it refers to. *turns* are all of *session*, as it is kept. Raises `UnknownItem`."""
-    if all(_reference(message) is None for message in request.messages):
+    if not request.refers:
         return request
     gone = items.removed(turns)
     known = {
@@ -34,7 +34,7 @@ def resolved(request: ChatRequest, session: str, turns: Sequence[Turn]) -> ChatR
         for one in items.items(turn)
         if items.mark(turn.id, one.key) not in gone
     }
-    return replace(request, messages=tuple(_resolved(request.messages, session, known)))
+    return replace(request, messages=tuple(_resolved(request.messages, session, known)), refers=False)
 
 
 def _resolved(messages: Sequence[Message], session: str, known: Found) -> Iterator[Message]:
@@ -48,6 +48,10 @@ def _resolved(messages: Sequence[Message], session: str, known: Found) -> Iterat
         if item is None:
             raise UnknownItem(f"Item with id {reference[:256]!r} not found.", param="input")
         yield Message(item.role, item.parts, item.name)
+
+
+def is_reference(message: Message) -> bool:
+    return _reference(message) is not None
 
 
 def _reference(message: Message) -> str | None:

@@ -7,7 +7,7 @@ Translation is in `responses_codec`, which a relay does not import.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -30,9 +30,6 @@ from moltbot_edge.dialects.responses_usage import UsageReader
 
 if TYPE_CHECKING:
     from moltbot_edge.core.dialect import ChatCodec, Mender, ReplyHead
-
-
-REFERENCE: Final = b'"item_reference"'  # inside a text the quotes would be escaped
 
 
 class _Part(msgspec.Struct):
@@ -78,8 +75,7 @@ class OpenAIResponses(Dialect):
         head = head_of(wire)
         if self.operations[path] is not Operation.CHAT:
             return head
-        goes_on = wire.previous_response_id is not None or bytes(wire.conversation) or REFERENCE in body
-        if wire.store is False and not goes_on:
+        if wire.store is False and wire.previous_response_id is None and not bytes(wire.conversation):
             return head
         from moltbot_edge.dialects.responses_keeping import kept
 

@@ -6,7 +6,7 @@ is another provider's, which may know it: that request stays as it is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -15,10 +15,11 @@ from moltbot_edge.core import response_id
 from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.errors import InvalidRequest
 from moltbot_edge.core.head import Head
-from moltbot_edge.dialects.openai_responses import REFERENCE
 
 if TYPE_CHECKING:
     from moltbot_edge.dialects.openai_responses import KeepingWire
+
+REFERENCE: Final = b'"item_reference"'  # inside a text the quotes would be escaped
 
 
 class _Item(msgspec.Struct):
@@ -57,11 +58,12 @@ def kept(head: Head, wire: KeepingWire, body: bytes | bytearray) -> Head:
         return _going_on(head, named, "conversation") if response_id.may_be_a_session(named) else head
     if head.session is not None:
         return head
+    if wire.store is False:
+        return head
     referred = _session_of_items(body) if REFERENCE in body else None
     if referred is not None:
-        head = _going_on(head, referred, "input")
-        return replace(head, inherits=False, appends=wire.store is not False)
-    return head if wire.store is False else replace(head, keeps=True, unasked=wire.store is None)
+        return replace(_going_on(head, referred, "input"), inherits=False)
+    return replace(head, keeps=True, unasked=wire.store is None)
 
 
 def conversation(said: msgspec.Raw) -> str | None:

@@ -29,7 +29,7 @@ from moltbot_edge.core.chat import (
 from moltbot_edge.core.decoding import MOST_OBJECTS
 from moltbot_edge.core.errors import InvalidRequest, UnknownPrevious, UnknownSession
 from moltbot_edge.core.head import OURS
-from moltbot_edge.core.references import REFERENCE
+from moltbot_edge.core.references import REFERENCE, is_reference
 from moltbot_edge.dialects import responses_keeping, responses_seal
 from moltbot_edge.dialects import responses_wishes as wishes
 from moltbot_edge.dialects.misfit import readable
@@ -143,9 +143,11 @@ def read(body: bytes | bytearray, *, alone: bool = False) -> ChatRequest:
     tools, choice = wishes.tools(asked.tools or ()), wishes.choice(asked.tool_choice, asked.tools or ())
     if isinstance(asked.tool_choice, ChoiceWire) and asked.tool_choice.type == "allowed_tools":
         tools = wishes.allowed(tools, asked.tool_choice.tools or ())
+    messages = _messages(asked)
     return ChatRequest(
         model=asked.model,
-        messages=_messages(asked),
+        messages=messages,
+        refers=any(map(is_reference, messages)),
         opening=0 if asked.instructions is None else 1,
         stream=bool(asked.stream),
         tools=tools,

@@ -89,6 +89,8 @@ class Translation:
         if conversation is None:
             check_text(request.body)
             chat = codec.read_request(request.path, request.body)  # not kept: it is as large as the body again
+            if chat.refers:
+                raise InvalidRequest("no session is asked for, in which these items are: send the items", param="input")
         else:
             chat = conversation.chat_for(deployment)
             self._fold = Fold(limits.translated_bytes)

@@ -53,7 +53,7 @@ REFERRED = {"session": "kitchen", "inherits": False, "asked_by": "input"}
         ({"session": "kitchen"}, {"session": "kitchen", "ours": True}),
         ({"session": "kitchen", "store": False}, {"session": "kitchen", "ours": True}),
         ({"input": [ITEM]}, REFERRED),
-        ({"input": [ITEM], "store": False}, REFERRED | {"appends": False}),
+        ({"input": [ITEM], "store": False}, {}),
         ({"input": [{**ITEM, "id": "msg_67ccd3a9"}], "store": False}, {}),
         ({"input": 'say "item_reference"', "store": False}, {}),
     ],

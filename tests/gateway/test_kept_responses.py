@@ -195,6 +195,8 @@ async def test_items_may_be_referred_to(tmp_path: Path) -> None:
         assert heard(box) == [("user", "a"), ("assistant", "one"), ("user", "b")]
         assert second.json["id"].partition("_")[2].partition("_")[2] == first["id"].partition("_")[2].partition("_")[2]
         gone = await ask(gateway, [{**reference, "id": reference["id"][:-1] + "7"}, said[2]])
+        alone = await ask(gateway, [reference, said[2]], store=False)
         foreign = await ask(gateway, [{**reference, "id": "msg_67ccd3a9"}, said[2]])
     assert (gone.status, gone.error["code"], gone.error["param"]) == (404, "item_not_found", "input")
+    assert (alone.status, alone.error["param"]) == (400, "input")
     assert (foreign.status, foreign.error["param"]) == (400, "input[0].type")
