@@ -42,12 +42,20 @@ def removed(turns: Sequence[Turn]) -> frozenset[str]:
 
 
 def standing(turns: Sequence[Turn]) -> tuple[Turn, ...]:
-    """*turns* without what was taken out of them. A turn that was is still there, and says nothing."""
+    """*turns* without what was taken out of them. A turn that was is still there, and says nothing.
+
+    Nor does a summary that may say it, and a place that was counted with it is none any more.
+    """
     gone = removed(turns)
     if not gone:
         return tuple(turns)
     of_turns = {one.partition("_")[0] for one in gone}
-    return tuple(_left(turn, gone) if turn.id in of_turns else turn for turn in turns)
+    first = min(of_turns)
+    found = (_left(turn, gone) if turn.id in of_turns else turn for turn in turns)
+    return tuple(
+        msgspec.structs.replace(turn, cut=None) if turn.cut is not None and turn.cut.turn >= first else turn
+        for turn in found
+    )
 
 
 def _left(turn: Turn, gone: Collection[str]) -> Turn:

@@ -6,9 +6,10 @@ from msgspec.structs import replace
 
 from moltbot_edge.core import items, session
 from moltbot_edge.core.chat import Image, Message, Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult
-from moltbot_edge.core.session import Turn, made_id
+from moltbot_edge.core.session import Cut, Turn, made_id
 
 NOTHING = Message(Role.ASSISTANT, ())
+WELL = Message(Role.ASSISTANT, (Text(text="Well."),))
 WORDS = Text(text="Rain?")
 RESULT = ToolResult(id="c0", parts=(Text(text="rain"),))
 
@@ -71,6 +72,15 @@ def test_a_turn_that_was_taken_out_says_nothing_and_cuts_off_nobody() -> None:
     assert list(session.messages(left)) == list(session.messages([ASKED]))
     assert [one.answered for one in left] == [True, False, False]
     assert [one.id for one in session.path(left, left[-1].id)] == [ASKED.id, THEN.id, left[-1].id]
+
+
+def test_a_summary_that_may_say_it_is_made_anew() -> None:
+    first, second = turn(0, (), WELL), turn(1, (), WELL)
+    early = turn(2, (), WELL, cut=Cut(4096, first.id, 0, summary="all of it"))
+    late = turn(3, (), WELL, cut=Cut(4096, second.id, 0, summary="all of it"))
+    gone = turn(4, (), NOTHING, removed=(items.mark(second.id, "0"),))
+    left = items.standing([first, second, early, late, gone])
+    assert [one.cut for one in left] == [None, None, early.cut, None, None]
 
 
 def test_where_nothing_was_taken_out_all_stands() -> None:
