@@ -157,4 +157,4 @@ def with_ids(messages: Sequence[Message], rule: IdRule) -> tuple[Message, ...]:
 
 
 def _renamed(part: Part, ids: Mapping[str, str]) -> Part:
-    return replace(part, id=ids[part.id]) if isinstance(part, ToolCall | ToolResult) else part
+    return replace(part, id=ids.get(part.id, part.id)) if isinstance(part, ToolCall | ToolResult) else part
