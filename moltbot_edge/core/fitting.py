@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from moltbot_edge.core import tokens
+from moltbot_edge.core import session, tokens
 from moltbot_edge.core.chat import Message, Tool
 from moltbot_edge.core.cuts import Path, Place, Size, said, size_of
 from moltbot_edge.core.errors import PromptTooLong
@@ -149,21 +149,33 @@ def left_out(talk: Talk, place: Place, after: int = 0) -> list[Message]:
 def _rate(talk: Talk, window: Window, sizes: Sequence[Size], pinned: int, path: Path | None) -> tuple[float, bool]:
     """How many tokens one of the estimate has been of late, and whether anybody has counted."""
     found = [window.rate * MARGIN] if window.rate else []
-    if talk.steady and all(one.plain for one in sizes):
-        before = sum(one.total for one in sizes)
-        for turn, one in zip(reversed(talk.turns), reversed(sizes), strict=True):
-            before -= one.total
-            if turn.deployment == window.deployment and turn.usage is not None:
-                estimated = pinned + before + one.asked
-                if turn.cut is not None and path is not None:
-                    estimated -= path.left_out_by(turn.cut)
-                counted = turn.usage.input_tokens / estimated if estimated >= LEAST_LEARNED else 0.0
-                summarised = turn.cut is not None and window.summary_tokens  # how long that was, nobody wrote down
-                if BELIEVED[0] <= counted <= BELIEVED[1] and not summarised:
-                    found.append(counted * MARGIN)
-            if len(found) >= LEARNED_FROM or turn.system is not None or turn.tools is not None:
-                break  # before it, others held
+    if not all(one.plain for one in sizes):
+        return (found[0], True) if found else (1.0, False)
+    before = sum(one.total for one in sizes)
+    then = pinned if talk.steady else None  # what was pinned at a turn; None: it has to be looked up
+    for at in range(len(sizes) - 1, -1, -1):
+        turn, one = talk.turns[at], sizes[at]
+        before -= one.total
+        if turn.deployment == window.deployment and turn.usage is not None:
+            if then is None:
+                then = _pinned(talk.turns[: at + 1], window)
+            estimated = then + before + one.asked
+            if turn.cut is not None and path is not None:
+                estimated -= path.left_out_by(turn.cut)
+            counted = turn.usage.input_tokens / estimated if estimated >= LEAST_LEARNED else 0.0
+            summarised = turn.cut is not None and window.summary_tokens  # how long that was, nobody wrote down
+            if BELIEVED[0] <= counted <= BELIEVED[1] and not summarised:
+                found.append(counted * MARGIN)
+                if len(found) >= LEARNED_FROM:
+                    break
+        if turn.system is not None or turn.tools is not None:
+            then = None  # before it, others held
     return (max(found), True) if found else (1.0, False)
+
+
+def _pinned(turns: Sequence[Turn], window: Window) -> int:
+    system = sum(tokens.of_message(message, thoughts=window.thoughts) for message in session.system(turns))
+    return system + tokens.of_tools(session.tools(turns))
 
 
 def _too_long(window: Window, needed: int, most: int, parts: dict[str, int]) -> PromptTooLong:

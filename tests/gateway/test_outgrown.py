@@ -125,6 +125,34 @@ async def test_what_was_left_out_is_said_in_headers_and_in_usage() -> None:
         assert metrics["moltbot_session_turns_left_out_total", "dropped"] > 0
 
 
+async def test_a_stream_says_it_too() -> None:
+    async with talking(engine(1024)) as (_, gateway):
+        for _ in range(20):
+            await gateway.ask(asks(words(60)), SESSION)
+        usage = {"stream_options": {"include_usage": True}}
+        answer = await gateway.ask(asks("and now?", stream=True, **usage), SESSION)
+        assert answer.header("x-moltbot-dropped") == "session.turns"
+        said = answer.header("x-moltbot-fitted")
+        assert said is not None
+        last = json.loads(answer.data[-2])
+        assert f"tokens={last['usage']['left_out_tokens']}" in said
+        assert len((await turns(gateway))[-1]["cut"]["turn"]) == 26
+
+
+async def test_every_dialect_says_what_cannot_fit() -> None:
+    async with talking(engine(1024)) as (_, gateway):
+        said = [{"role": "user", "content": words(5000)}]
+        bodies: dict[str, dict[str, Any]] = {
+            "/v1/messages": {"max_tokens": 10, "messages": said},
+            "/v1/responses": {"input": words(5000)},
+            "/api/chat": {"messages": said},
+        }
+        for path, body in bodies.items():
+            answer = await gateway.ask({"model": "chat", **body}, SESSION, path=path)
+            assert answer.status == 400
+            assert b"prompt is too long: about" in answer.body
+
+
 async def test_where_it_fits_nothing_is_said() -> None:
     async with talking(engine(1024)) as (_, gateway):
         answer = await gateway.ask(asks("hello"), SESSION)
