@@ -144,6 +144,7 @@ class OpenAIChat(Dialect):
         "/v1/embeddings": Operation.EMBED,
     }
     any_kind = SOUNDS_OR_TEXT
+    _codec: ChatCodec | None = None
 
     def head(self, path: str, content_type: bytes, body: bytes | bytearray) -> Head:
         if path == CHAT:
@@ -188,9 +189,11 @@ class OpenAIChat(Dialect):
         return sse.event(msgspec.json.encode({**chunk, "progress": progress.said()}))
 
     def codec(self) -> ChatCodec:
-        from moltbot_edge.dialects.openai_codec import OpenAICodec
+        if self._codec is None:
+            from moltbot_edge.dialects.openai_codec import OpenAICodec
 
-        return OpenAICodec()
+            self._codec = OpenAICodec()
+        return self._codec
 
     def embed_codec(self) -> EmbedCodec:
         from moltbot_edge.dialects.openai_embedding import OpenAIEmbedCodec

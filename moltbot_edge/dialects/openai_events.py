@@ -33,6 +33,7 @@ from moltbot_edge.dialects.openai_usage import TimingsWire, UsageWire
 
 ABSENT: Final = msgspec.Raw(b"")
 MOST_CALLS: Final = 1_000  # of a reply
+SAYS_NOTHING: Final = frozenset({Began, UsageSaid})
 
 REASONS: Final = {
     "stop": FinishReason.STOP,
@@ -308,7 +309,7 @@ class WholeEvents(_Events):
         self._of(data, found)
         if self._broke:
             return found
-        if not any(not isinstance(event, (Began, UsageSaid)) for event in found) and not self._answers(data):
+        if all(type(event) in SAYS_NOTHING for event in found) and not self._answers(data):
             raise InvalidReply("the upstream sent a reply of openai-chat without an answer in it")
         if not self._finish:
             found.append(Finished(self._reason()))

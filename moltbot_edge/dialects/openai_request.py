@@ -263,8 +263,8 @@ def read(body: bytes | bytearray) -> ChatRequest:
         wire = _wire(body)
         fields = _fields(body)
     extras = {name: bytes(raw) for name, raw in fields.items() if name not in _READ and said(raw)}
-    switched = _switched(extras)
-    if b"".join(extras.get("modalities", b"").split()) == b'["text"]':
+    switched = _switched(extras) if "chat_template_kwargs" in extras else None
+    if "modalities" in extras and b"".join(extras["modalities"].split()) == b'["text"]':
         del extras["modalities"]
     for place, turn in enumerate(wire.messages):
         if isinstance(turn, _Assistant) and said(turn.audio):
@@ -311,6 +311,9 @@ def _messages(turns: Sequence[_Turn]) -> Iterator[Message]:
     results: list[ToolResult] = []
     called = ""  # the id that stands for the last legacy call, which has none
     for place, turn in enumerate(turns):
+        if type(turn) is _User and type(turn.content) is str and not results:  # most are so
+            yield Message(Role.USER, (Text(text=turn.content),), turn.name)
+            continue
         match turn:
             case _ToolSaid():
                 results.append(ToolResult(id=turn.tool_call_id, parts=tuple(_shown(turn.content)), name=turn.name))
@@ -403,6 +406,8 @@ def _answered(turn: _Assistant, function_call_id: str) -> Iterator[Part]:
 
 
 def _tools(wire: _Wire) -> tuple[tuple[Tool, ...], ToolChoice | None]:
+    if not wire.tools and not wire.functions and wire.tool_choice is wire.function_call is None:
+        return (), None
     tools = [
         _tool(one.function, f"tools[{place}].function", said(one.cache_control))
         for place, one in enumerate(wire.tools or ())

@@ -436,6 +436,8 @@ def forwarded_to(theirs: Dialect, request: Request) -> bytes:
 
 def dropped_header(names: Sequence[str]) -> Headers:
     """Names may be a caller's own words: what is no name is not repeated."""
+    if not names:
+        return []
     fit = [name for name in names[:MOST_DROPPED] if len(name) <= 64 and _unfit(name) is None]
     if len(fit) < len(names):
         fit.append("...")
