@@ -216,7 +216,7 @@ def assemble(
     sessions = Sessions(
         lambda: session_store(config.sessions, registry),
         sessions_where(config.sessions),
-        _session_limits(config.sessions),
+        _session_limits(config.sessions, config.limits),
         metrics,
         clock=time.time,
         now=time.monotonic,
@@ -331,12 +331,15 @@ def _fitting(config: Config, exchange: Exchange, openai: Dialect, metrics: Metri
     return Fitting(config.engines.context_tokens, made, metrics)
 
 
-def _session_limits(said: SessionSettings) -> SessionLimits:
+def _session_limits(said: SessionSettings, limits: Limits) -> SessionLimits:
     return SessionLimits(
         said.wait_s if said.busy == "wait" else 0.0,
         said.session_mb * MIB,
         0 if said.store == "redis" else said.size_mb * MIB,
         said.keep_responses,
+        said.at_work_mb * MIB,
+        limits.body_wait_s,
+        said.waiters,
     )
 
 

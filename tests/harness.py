@@ -97,7 +97,7 @@ def _held(metrics: dict[tuple[str, ...], float]) -> dict[tuple[str, ...], float]
         for name, value in metrics.items()
         if value
         and (
-            name[0] in ("moltbot_bodies_bytes", "moltbot_in_flight", "moltbot_upstream_waiting")
+            name[0] in ("moltbot_bodies_bytes", "moltbot_session_memory_bytes", "moltbot_in_flight", "moltbot_upstream_waiting")
             or (name[0] == "moltbot_upstream_connections" and name[-1] == "busy")
         )
     }

@@ -282,6 +282,10 @@ class Sessions(Section, frozen=True):
     keep_responses: Annotated[
         bool, Meta(description="keep what callers of OpenAI's Responses do not forbid; false: only with store: true")
     ] = True
+    # Of a session, what it takes in memory, its JSON for the router and for the upstream, and that on its way.
+    at_work_mb: Annotated[
+        Count, Meta(description="what those at work may take in memory together, in MiB, one more than fits included")
+    ] = 32
     busy: Annotated[
         Literal["wait", "refuse"], Meta(description="what a second request for a session at work does; refuse: 409")
     ] = "wait"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -43,9 +43,7 @@ class Request(msgspec.Struct):
     """What a caller asks. *forwarded* are header lines for the upstream, each with its CRLF; *key* is whose key it is.
     *form* is the type of a body in parts, its boundary included; empty where the body is JSON.
 
-    *room* waits for room for so many bytes more; they are given back with the body, but for the second number, which
-    are held until the reply has ended. With a *conversation* the body is
-    what the router reads of the whole of it.
+    With a *conversation* the body is what the router reads of the whole of it.
 
     The body is let go once no other upstream will need it: `drop_body`.
     """
@@ -58,7 +56,6 @@ class Request(msgspec.Struct):
     on_drop: Callable[[], None] | None = None
     key: str = ""
     form: bytes = b""
-    room: Callable[[int, int], Awaitable[None]] | None = None
     conversation: Conversation | None = None
     _prompt: Prompt | None = None
 

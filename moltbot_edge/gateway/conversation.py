@@ -35,6 +35,7 @@ from moltbot_edge.core.session import Kept, Turn
 from moltbot_edge.core.staying import Held
 from moltbot_edge.core.store import Store
 from moltbot_edge.gateway.caller import Request
+from moltbot_edge.gateway.room import Share
 from moltbot_edge.metrics.catalogue import Metrics
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Conversation:
         self.narrowed: dict[str, Narrowed] = {}
         self._held: Held | None = None
         self._store = store
+        self.share: Share | None = None  # of memory
         self._turns = metrics.session_turns
         self._leaf = None if kept is None else kept.leaf
         self._turn = Turn(
@@ -139,6 +141,8 @@ class Conversation:
         """No other upstream will need what was said before."""
         self.chat = EMPTY
         self.before = ()
+        if self.share is not None:
+            self.share.drop()
         for fit in self.fits.values():
             fit.chat = None
 

@@ -17,6 +17,7 @@ import msgspec
 from moltbot_edge.core.dialect import Operation
 from moltbot_edge.core.errors import InvalidRequest, SessionTooLarge, StoreError
 from moltbot_edge.gateway.caller import Request
+from moltbot_edge.gateway.room import Room, Share
 from moltbot_edge.metrics.catalogue import Metrics
 
 if TYPE_CHECKING:  # imported at the first request that asks for a session
@@ -41,6 +42,9 @@ class SessionLimits(msgspec.Struct, frozen=True):
     session_bytes: int
     store_bytes: int
     keeps_unasked: bool
+    at_work_bytes: int
+    memory_wait_s: float
+    waiters: int
 
 
 class Sessions:
@@ -67,7 +71,7 @@ class Sessions:
         self._noise = noise
         self._ends = AsyncExitStack()
         self._opening = asyncio.Lock()
-        self._loading = asyncio.Lock()
+        self._room = Room(limits.at_work_bytes, limits.memory_wait_s, limits.waiters)
         self._store: Store | None = None
         self._unopened: StoreError | None = None
 
@@ -90,6 +94,8 @@ class Sessions:
         metrics = self._metrics
         metrics.session_store_well.cell().set(float(self.trouble is None))
         metrics.session_store_limit_bytes.cell().set(self._limits.store_bytes)
+        metrics.session_memory_bytes.cell().set(self._room.held_bytes)
+        metrics.session_memory_limit_bytes.cell().set(self._room.limit_bytes)
         size = None if self._store is None else self._store.size_bytes
         metrics.session_store_bytes.cell().set(size or 0)
 
@@ -163,21 +169,29 @@ class Sessions:
         elif head.appends and head.parent is None:  # who says after which turn waits for no other branch
             held = store.held(request.key, name, self._limits.wait_s)
         async with held:
-            if head.session is not None:
-                kept = await self._loaded(store, request, name, size)
-            else:
-                await self._room(request, 0, size)
-            request.conversation = self._joined(store, request, name, kept, chat)
-            del chat, kept  # the request's alone, so that dropping it frees them
+            await self._room.enter()
+            before = 0
             try:
+                if head.session is not None and (kept := await store.load(request.key, name)) is not None:
+                    before = kept.size_bytes
+            except BaseException:
+                self._room.entered(0, 0)
+                raise
+            # What is new is kept at the end; its body has had room.
+            share = self._room.entered(COPIES * before + (COPIES - 1) * size, size)
+            try:
+                request.conversation = self._joined(store, request, name, kept, chat, share)
+                del chat, kept  # the request's alone, so that dropping it frees them
                 yield
             finally:
                 request.conversation = None
+                share.end()
 
-    async def _loaded(self, store: Store, request: Request, name: str, size: int) -> Kept | None:
-        async with self._loading:  # what one of them loads has its room before the next one does
-            kept = await store.load(request.key, name)
-            await self._room(request, 0 if kept is None else kept.size_bytes, size)
+    def _joined(
+        self, store: Store, request: Request, name: str, kept: Kept | None, chat: ChatRequest, share: Share
+    ) -> Conversation:
+        from moltbot_edge.gateway.conversation import Conversation, goes_on
+
         limit = self._limits.session_bytes
         if kept is not None and kept.size_bytes >= limit:
             raise SessionTooLarge(
@@ -185,16 +199,6 @@ class Sessions:
                 "begin another one, or fork this one at an earlier turn",
                 param="session",
             )
-        return kept
-
-    async def _room(self, request: Request, before: int, new: int) -> None:
-        """What is new is held for the turn that is kept at the end; its body has had its room."""
-        if request.room is not None:
-            await request.room(COPIES * before + (COPIES - 1) * new, new)
-
-    def _joined(self, store: Store, request: Request, name: str, kept: Kept | None, chat: ChatRequest) -> Conversation:
-        from moltbot_edge.gateway.conversation import Conversation, goes_on
-
         leaf = None if kept is None else kept.leaf
         kept, whole = goes_on(request.head, name, kept, chat)
         conversation = Conversation(
@@ -207,5 +211,6 @@ class Sessions:
             self._clock(),
             self._metrics,
         )
+        conversation.share = share
         request.body = conversation.body()
         return conversation

@@ -238,6 +238,13 @@ class Metrics:
             "Seconds that a request waited until it had its session for itself; refused ones are in it too.",
             SECONDS,
         )
+        self.session_memory_bytes = gauge(
+            "moltbot_session_memory_bytes", "Bytes of memory set aside for the conversations at work."
+        )
+        self.session_memory_limit_bytes = gauge(
+            "moltbot_session_memory_limit_bytes",
+            "Bytes of memory from which on no further conversation is let in; one may go over it.",
+        )
         self.session_store_seconds = histogram(
             "moltbot_session_store_seconds",
             "Seconds that the store of sessions took, by action: load, append, add, delete, list, stats, compact.",
@@ -254,7 +261,7 @@ class Metrics:
             "moltbot_session_store_well", "1 while sessions can be kept, 0 while their store is in trouble."
         )
         self.session_store_bytes = gauge(
-            "moltbot_session_store_bytes", "Bytes that all sessions take; 0 where the store does not know, such as redis."
+            "moltbot_session_store_bytes", "Bytes that all sessions take; 0 where the store does not know: redis."
         )
         self.session_store_limit_bytes = gauge(
             "moltbot_session_store_limit_bytes", "Bytes that all sessions may take; not of redis."

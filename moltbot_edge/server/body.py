@@ -14,7 +14,6 @@ class Held:
         self._budget = budget
         self._copies = copies
         self._size = 0
-        self._lasting = 0
 
     def took(self, size: int) -> bool:
         size = self._all(size)
@@ -32,20 +31,8 @@ class Held:
         """What could not be had of the whole budget is not waited for."""
         return size if self._copies == 1 else max(size, min(size * self._copies, self._budget.limit_bytes - self._size))
 
-    async def take_more(self, size: int, lasting: int) -> None:
-        """For a conversation that a body goes on with. *lasting* is what is held beyond `give`, up to `end`."""
-        await self._budget.take_more(size)
-        self._size += size
-        self._lasting = lasting
-
     def give(self) -> None:
-        self._give_all_but(min(self._lasting, self._size))
-
-    def end(self) -> None:
-        self._give_all_but(0)
-
-    def _give_all_but(self, kept: int) -> None:
-        size, self._size = self._size - kept, kept
+        size, self._size = self._size, 0
         if size:
             self._budget.give(size)
 

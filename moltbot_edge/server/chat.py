@@ -77,12 +77,9 @@ class ChatEndpoint:
             self._metrics.callers_gone.cell("body").add()
             raise
         form = content_type if head.form else b""
-        request = Request(dialect, path, head, body, forwarded, held.give, holder.name, form, held.take_more)
+        request = Request(dialect, path, head, body, forwarded, held.give, holder.name, form)
         del body  # the request's alone, so that dropping it frees it
-        try:
-            await self._exchange.answer(request, call)
-        finally:
-            held.end()
+        await self._exchange.answer(request, call)
 
 
 def _passed_on(scope: Scope) -> tuple[bytes, bytes, Mapping[bytes, bytes]]:

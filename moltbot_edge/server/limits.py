@@ -9,8 +9,6 @@ from moltbot_edge.core.errors import Overloaded
 
 RETRY_AFTER_S = 5
 
-_Line = deque[tuple[int, asyncio.Future[None]]]
-
 
 class BodyBudget:
     """First come, first served, in bytes. Lives in one event loop."""
@@ -20,8 +18,7 @@ class BodyBudget:
         self.held_bytes = 0
         self._wait_s = wait_s
         self._most_waiting = waiters
-        self._waiting: _Line = deque()
-        self._waiting_for_more: _Line = deque()
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def took(self, size: int) -> bool:
         """Take *size* where that needs no waiting. What was taken is to be given back."""
@@ -32,32 +29,20 @@ class BodyBudget:
 
     async def take(self, size: int) -> None:
         """Raises `Overloaded` when the line is full or moves too slowly."""
-        if not self.took(size):
-            await self._wait(self._waiting, size)
-
-    async def take_more(self, size: int) -> None:
-        """As `take`, for who holds some already and would otherwise wait for others that wait for him.
-
-        So one at a time is let in over the limit.
-        """
-        if self._waiting_for_more or self.held_bytes > self.limit_bytes:
-            await self._wait(self._waiting_for_more, size)
-        else:
-            self.held_bytes += size
-
-    async def _wait(self, line: _Line, size: int) -> None:
-        if len(line) >= self._most_waiting:
+        if self.took(size):
+            return
+        if len(self._waiting) >= self._most_waiting:
             raise Overloaded("too many requests wait to send their bodies", retry_after_s=RETRY_AFTER_S)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        line.append((size, turn))
+        self._waiting.append((size, turn))
         try:
             async with asyncio.timeout(self._wait_s):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
                 self.give(size)  # it was let in just as it left
-            elif (size, turn) in line:
-                line.remove((size, turn))
+            elif (size, turn) in self._waiting:
+                self._waiting.remove((size, turn))
                 self._admit()
             if isinstance(error, TimeoutError):
                 raise Overloaded(
@@ -68,17 +53,12 @@ class BodyBudget:
 
     def give(self, size: int) -> None:
         self.held_bytes -= size
-        if self._waiting or self._waiting_for_more:
+        if self._waiting:
             self._admit()
 
     def _admit(self) -> None:
-        while self._waiting_for_more and self.held_bytes <= self.limit_bytes:
-            self._let_in(self._waiting_for_more)
         while self._waiting and self.held_bytes + self._waiting[0][0] <= self.limit_bytes:
-            self._let_in(self._waiting)
-
-    def _let_in(self, line: _Line) -> None:
-        size, turn = line.popleft()
-        if not turn.done():  # else cancelled, and not yet run to say so
-            self.held_bytes += size
-            turn.set_result(None)
+            size, turn = self._waiting.popleft()
+            if not turn.done():  # else cancelled, and not yet run to say so
+                self.held_bytes += size
+                turn.set_result(None)
