@@ -43,8 +43,8 @@ class Window(msgspec.Struct, frozen=True):
     """*tokens* of context, as *deployment* has them; of these *reply_tokens* are for the reply, None: nobody said.
 
     *summary_tokens* is room for a summary of what is left out, 0 for none. *thoughts*: the model is sent them again.
-    *tells*: it refuses what is too long, so that only what is so beyond doubt need be refused before. *rate*: it has
-    just said that there are so many tokens to one of the estimate.
+    *tells*: it refuses what is too long, so that only what is so beyond doubt need be refused before. *reserves*: it
+    counts all of *reply_tokens* as taken. *rate*: it has just said that so many tokens are one of the estimate.
     """
 
     tokens: int
@@ -53,6 +53,7 @@ class Window(msgspec.Struct, frozen=True):
     summary_tokens: int = 0
     thoughts: bool = False
     tells: bool = True
+    reserves: bool = False
     rate: float = 0.0
 
 
@@ -98,7 +99,7 @@ def fitted(talk: Talk, window: Window, size: Callable[[Turn], Size] | None = Non
         return int(likely) + 1 + (0 if whole else window.summary_tokens)
 
     room = window.tokens * REPLY_SHARE if window.reply_tokens is None else window.reply_tokens
-    room = min(room, window.tokens * MOST_REPLY_SHARE)
+    room = min(room, window.tokens * (1.0 - LEAST_REPLY_SHARE if window.reserves else MOST_REPLY_SHARE))
     full = int(min(window.tokens * FULL, window.tokens - room))
     total = sum(one.total for one in sizes)
     if path is None and (tokens_of_all := prompt(total, True)) <= full:

@@ -74,6 +74,7 @@ class Fitting:
         self._left_out = metrics.session_turns_left_out
         self._sizes: dict[tuple[str, str, str, int, int, bool], Size] = {}
         self._windows: dict[tuple[str, str], int] = {}
+        self._reserving: set[tuple[str, str]] = set()  # who refuses a prompt that fits, for the reply that was asked
 
     async def fit(
         self,
@@ -169,7 +170,11 @@ class Fitting:
         if numbers.window_tokens is not None:
             self._windows[deployment.name, deployment.model] = numbers.window_tokens
             while len(self._windows) > WINDOWS:
-                del self._windows[next(iter(self._windows))]
+                known = next(iter(self._windows))
+                del self._windows[known]
+                self._reserving.discard(known)
+            if numbers.prompt_tokens is not None and numbers.prompt_tokens <= numbers.window_tokens:
+                self._reserving.add((deployment.name, deployment.model))
         looks = [fit.estimated for window, fit in conversation.looks.items() if window.deployment == deployment.name]
         if not looks:
             looks = [fitting.fitted(conversation.talk(), Window(fitting.NO_END, deployment.name)).estimated]
@@ -195,6 +200,7 @@ class Fitting:
             room + summaries.ROOM_TOKENS if room else 0,
             thoughts=dialect == "ollama" or (able is not None and able.chat_template_caps.supports_preserve_reasoning),
             tells=dialect != "ollama",  # which leaves out the beginning, and says nothing
+            reserves=(deployment.name, deployment.model) in self._reserving,
             rate=0.0 if narrowed is None else narrowed.rate,
         )
 

@@ -223,6 +223,11 @@ def test_a_reply_as_long_as_the_window_takes_no_more_than_half_of_it() -> None:
     assert 700 <= max(sizes) <= 1024
 
 
+def test_who_counts_the_reply_as_taken_has_all_of_it_free() -> None:
+    chat = Chat(msgspec.structs.replace(WINDOW, reply_tokens=1500, reserves=True))
+    assert max(chat.asks(user(words(50))).prompt_tokens for _ in range(30)) <= 2048 - 1500
+
+
 def test_a_summary_has_its_room() -> None:
     window = msgspec.structs.replace(WINDOW, summary_tokens=256)
     chat, without = Chat(window), Chat()

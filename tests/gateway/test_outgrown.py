@@ -220,6 +220,28 @@ async def test_a_model_that_refuses_is_asked_again_with_less() -> None:
         assert answer.header("x-moltbot-dropped") == "session.turns"
 
 
+async def test_a_server_that_counts_the_reply_as_taken_is_asked_again_with_less() -> None:
+    """As vLLM and OpenAI do: a prompt that fits is refused for the `max_tokens` that come with it."""
+
+    async def reserving(visit: Visit) -> None:
+        count, wanted = tokens(visit.asked), json.loads(visit.asked.body)["max_tokens"]
+        if count + wanted <= 1024:
+            await says("Yes.")(visit)
+            return
+        message = (
+            f"This model's maximum context length is 1024 tokens, however you requested {count + wanted} tokens "
+            f"({count} in the messages, {wanted} in the completion)."
+        )
+        error = {"message": message, "code": "context_length_exceeded"}
+        await answers(400, json.dumps({"error": error}).encode())(visit)
+
+    async with talking(reserving) as (box, gateway):
+        for place in range(15):
+            answer = await gateway.ask(asks(words(60), max_tokens=700), SESSION)
+            assert answer.status == 200, place
+        assert len(box.asked) == 16
+
+
 async def test_a_model_that_refuses_without_a_number_is_asked_once_more() -> None:
     refused = json.dumps({"error": {"message": "the prompt exceeds the context window", "code": 400}}).encode()
 
