@@ -30,6 +30,10 @@ SEND_BUFFER_BYTES = 32 * 1024  # of the kernel, so that what a caller does not r
 ASSUMED = {"auto": "openai-chat"}
 ASSUMED = {"auto": "openai-chat"}
 TEST_S = 20  # fails instead of hanging
+HELD = (
+    *("moltbot_bodies_bytes", "moltbot_session_memory_bytes", "moltbot_in_flight"),
+    *("moltbot_upstream_waiting", "moltbot_upstream_connections"),
+)
 
 
 class Gateway:
@@ -65,14 +69,17 @@ class Gateway:
     async def get(self, path: str, *headers: str) -> Answer:
         return await self.ask(None, *headers, path=path, method="GET")
 
-    async def metrics(self) -> dict[tuple[str, ...], float]:
-        """Every sample: its name, then the values of its labels in their order."""
+    async def metrics(self, *begins: str) -> dict[tuple[str, ...], float]:
+        """Every sample, or those whose names begin so: its name, then the values of its labels in their order."""
         key = () if self._secret is None else (f"x-api-key: {self._secret}",)
         answer = await self.get("/metrics", *key)
         assert answer.status == 200
+        text = answer.body.decode()
+        if begins:
+            text = "".join(line for line in text.splitlines(keepends=True) if line.startswith(begins))
         return {
             (sample.name, *sample.labels.values()): sample.value
-            for family in text_string_to_metric_families(answer.body.decode())
+            for family in text_string_to_metric_families(text)
             for sample in family.samples
         }
 
@@ -80,14 +87,17 @@ class Gateway:
         """Once *holds* is true of the metrics; within two seconds, or it is a failure."""
         async with asyncio.timeout(2):
             while not holds(await self.metrics()):  # noqa: ASYNC110  (the gateway tells nobody)
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.005)
 
     async def is_empty(self) -> None:
         """Nothing is held for anybody any more."""
+        held = _held(await self.metrics(*HELD))
         try:
-            await self.until(lambda metrics: not _held(metrics) and not self.server.callers.tasks)
+            async with asyncio.timeout(2):
+                while held or self.server.callers.tasks:
+                    await asyncio.sleep(0.002)
+                    held = _held(await self.metrics(*HELD))
         except TimeoutError:
-            held = _held(await self.metrics())
             raise AssertionError(f"left behind: {held}, {self.server.callers.tasks}") from None
 
 
@@ -95,11 +105,7 @@ def _held(metrics: dict[tuple[str, ...], float]) -> dict[tuple[str, ...], float]
     return {
         name: value
         for name, value in metrics.items()
-        if value
-        and (
-            name[0] in ("moltbot_bodies_bytes", "moltbot_session_memory_bytes", "moltbot_in_flight", "moltbot_upstream_waiting")
-            or (name[0] == "moltbot_upstream_connections" and name[-1] == "busy")
-        )
+        if value and name[0] in HELD and (name[0] != "moltbot_upstream_connections" or name[-1] == "busy")
     }
 
 

@@ -102,8 +102,10 @@ class Listener(uvicorn.Server):
             connection.shutdown()
         try:
             async with asyncio.timeout(self._grace_s):
-                while (callers.connections or callers.tasks) and not self.force_exit:  # noqa: ASYNC110  # only at the end
-                    await asyncio.sleep(LOOK_S)
+                pause_s = LOOK_S / 16  # who is idle has gone by then
+                while (callers.connections or callers.tasks) and not self.force_exit:
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, LOOK_S)
         except TimeoutError:
             log.error("%d replies take longer than %g s to end, and are broken off", len(callers.tasks), self._grace_s)
         for connection in tuple(callers.connections):
