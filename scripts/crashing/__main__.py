@@ -19,7 +19,7 @@ from crashing.course import Found, Trial, run
 from crashing.gateway import SOURCE
 
 SAID_S = 10.0
-FAULTS = 20  # shown
+FAULTS = 40  # shown
 
 
 def main() -> int:
@@ -47,9 +47,12 @@ def main() -> int:
         url = stack.enter_context(redis_server(folder)) if chosen.redis else None
         command = shlex.split(chosen.command)
         trial = Trial(chosen.kills, chosen.callers, chosen.seed, command, url, chosen.power, chosen.gateways)
-        said = [time.monotonic()]
+        said, shown = [time.monotonic()], [0]
 
         def progress(found: Found) -> None:
+            for fault in found.faults[shown[0] : FAULTS]:
+                print(f"kill {found.kills}: {fault}", file=sys.stderr, flush=True)
+            shown[0] = len(found.faults)
             if time.monotonic() - said[0] > SAID_S:
                 said[0] = time.monotonic()
                 told = f"{found.kills} of {trial.kills} kills, {found.seen} replies seen, {len(found.faults)} faults"

@@ -182,6 +182,7 @@ class _Course:
         if not chance.randrange(LOOKS):
             await asyncio.sleep(0)  # what callers saw before it is in the ledger then
             await self._look({one.name for one in touched})
+            killed.read_by_others()
 
     async def end(self) -> None:
         """One more question in each session that is not long over, then all that was kept."""

@@ -103,8 +103,12 @@ class Gateway:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         if self._power:
-            shutil.rmtree(self._kept)
-            shutil.copytree(self._durable, self._kept)
+            _copy(self._durable, self._kept)
+
+    def read_by_others(self) -> None:
+        """While it did not run: what they closed, they synchronised, and no `power` saw it."""
+        if self._power:
+            _copy(self._kept, self._durable)
 
     def stop(self) -> int:
         """Its exit status."""
@@ -116,3 +120,8 @@ class Gateway:
         except subprocess.TimeoutExpired:
             self.kill()
             raise
+
+
+def _copy(folder: Path, to: Path) -> None:
+    shutil.rmtree(to)
+    shutil.copytree(folder, to)
