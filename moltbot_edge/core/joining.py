@@ -7,7 +7,8 @@ is recognised is not kept twice, and what is not is kept: nothing is doubled and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, takewhile
 from typing import Final
 
 import msgspec
@@ -31,9 +32,10 @@ from moltbot_edge.core.chat import (
 )
 from moltbot_edge.core.session import Turn
 
-NOTHING: Final = ("", ())
+ENDING_BYTES: Final = 24
+SPACES: Final = b" \t\n\r\v\f"
 
-Meaning = tuple[str, tuple[object, ...]]
+Said = tuple[Role, bytes | tuple[object, ...]]  # who, and a text or another thing
 
 
 class Joined(msgspec.Struct, frozen=True):
@@ -50,25 +52,34 @@ class Joined(msgspec.Struct, frozen=True):
     tools: tuple[Tool, ...] | None = None
 
 
-def joined(turns: Sequence[Turn], request: ChatRequest, *, parent: str | None = None, inherits: bool = True) -> Joined:
+def joined(
+    turns: Sequence[Turn],
+    request: ChatRequest,
+    *,
+    parent: str | None = None,
+    inherits: bool = True,
+    from_beginning: bool = False,
+) -> Joined:
     """*turns* is all of a session, in its order; *parent* is where the caller goes on, if not where it stands.
 
-    *inherits* is False where system text and tools hold for one request only.
+    *inherits* is False where system text and tools hold for one request only. *from_beginning*: it sends all that was
+    said, and where that is not the session's, it begins anew.
     """
     said, new = _opened(request)
-    found = _found(turns, new)
+    found = _found(turns, new, parent, from_beginning)
     leaf = turns[-1].id if turns else None
     if found is not None:
         parent, recognised, ids = found
     else:
-        parent, recognised, ids = parent if parent is not None else leaf, 0, {}
+        parent, recognised, ids = leaf if parent is None and not from_beginning else parent, 0, {}
     before = session.path(turns, parent)
-    rest = _with_ids(new[recognised:], ids)
+    said_before = list(session.messages(before))
+    rest = _answering(_with_ids(new[recognised:], ids), said_before)
     held_system, held_tools = session.system(before), session.tools(before)
     system = said or (held_system if inherits else ())
     tools = request.tools or (held_tools if inherits else ())
     opening = None if request.opening is None else len(system)
-    messages = (*system, *session.messages(before), *rest)
+    messages = (*system, *said_before, *rest)
     held = not request.tools and bool(tools)
     whole = replace(request, messages=messages, opening=opening, tools=tools, held_tools=held)
     return Joined(
@@ -91,111 +102,175 @@ def _opened(request: ChatRequest) -> tuple[tuple[Message, ...], tuple[Message, .
     return messages[:opening], messages[opening:]
 
 
-def _found(turns: Sequence[Turn], sent: tuple[Message, ...]) -> tuple[str | None, int, dict[str, str]] | None:
+def _found(
+    turns: Sequence[Turn], sent: tuple[Message, ...], only: str | None, from_beginning: bool
+) -> tuple[str | None, int, dict[str, str]] | None:
     """The turn after which *sent* goes on, how many of its messages that turn ends, and its ids as they are here.
 
     The longest that is recognised counts, and of those the latest turn. Replies that are known, after a beginning that
-    is not, are of a history that was changed: it is a beginning of its own. None: all is new.
+    is not, are of a history that was changed: it is a beginning of its own. None: all is new. *only* is the one turn
+    that it may be.
     """
-    replies = [place for place, message in enumerate(sent) if message.role is Role.ASSISTANT]
-    if not replies or not turns:
+    if not turns or (len(sent) == 1 and sent[0].role is not Role.ASSISTANT):
         return None
-    # Where an assistant's words go on in the next message, the reply ends there.
-    ends = [place for place in replies if place + 1 == len(sent) or sent[place + 1].role is not Role.ASSISTANT]
-    meanings = [_meanings([message]) for message in sent]
-    theirs = {end: _merged(meanings[: end + 1]) for end in ends}
-    of_reply = {end: theirs[end][-1] for end in ends if theirs[end]}
-    turns_by_reply: dict[Meaning, list[Turn]] = {}
+    replies = {turn.id: tuple(_said([turn.reply])) for turn in turns}
+    ends = list(_ends(sent, silent=not all(replies.values())))
+    if not ends:
+        return None
+    ours = {turn.id: (*_said(turn.messages), *replies[turn.id]) for turn in turns}
+    theirs = [tuple(_said([message])) for message in sent]
     known = {turn.id: turn for turn in turns}
-    ours = {turn.id: _meanings([*turn.messages, turn.reply]) for turn in turns}
+    by_ending: dict[Said, list[Turn]] = {}
     for turn in turns:
-        for meaning in ours[turn.id][-1:]:
-            turns_by_reply.setdefault(meaning, []).append(turn)
+        if turn.reply.role is Role.ASSISTANT and (ending := _ending(_before(turn, ours, known))) is not None:
+            by_ending.setdefault(ending, []).append(turn)
     seen = False
     for end in reversed(ends):
-        for turn in reversed(turns_by_reply.get(of_reply.get(end, NOTHING), ())):
-            if turn.reply.role is not Role.ASSISTANT:
+        if (ending := _ending(_backwards(theirs[: end + 1]))) is None:
+            continue
+        for turn in reversed(by_ending.get(ending, ())):
+            if only not in (None, turn.id):
                 continue
-            seen = True
-            if _ends_with(turn, theirs[end], ours, known):
+            ours_before = _before(turn, ours, known)
+            if _ends_with(ours_before, _backwards(theirs[: end + 1])):
+                if from_beginning and next(ours_before, None) is not None:
+                    continue
                 before = session.path(turns, turn.id)
                 return turn.id, end + 1, _ids(list(session.messages(before)), sent[: end + 1])
-    return (None, 0, {}) if seen else None
+            if not seen and ending[0] is Role.ASSISTANT:
+                reply = takewhile(lambda one: one[0] is Role.ASSISTANT, _backwards(theirs[: end + 1]))
+                seen = _ends_with(_before(turn, ours, known), reply)
+    return (None, 0, {}) if seen and only is None else None
 
 
-def _ends_with(
-    turn: Turn, wanted: Sequence[Meaning], ours: Mapping[str, list[Meaning]], known: Mapping[str, Turn]
-) -> bool:
-    """Whether what was said up to *turn* ends with *wanted*."""
-    left = len(wanted)
+def _ends(sent: Sequence[Message], *, silent: bool) -> Iterator[int]:
+    """Where a turn may have ended: where the assistant has said all it said in a row.
+
+    *silent*: there were replies that say nothing, and many clients leave those out. Then it may have ended before each
+    message of the user's.
+    """
+    for place, message in enumerate(sent):
+        following = sent[place + 1].role if place + 1 < len(sent) else None
+        if message.role is Role.ASSISTANT:
+            if following is not Role.ASSISTANT:
+                yield place
+        elif silent and following is Role.USER:
+            yield place
+
+
+# What was said, piece by piece, whatever wrote it down. Texts in a row are one text, wherever it is parted.
+
+
+def _backwards(said: Sequence[Sequence[Said]]) -> Iterator[Said]:
+    for message in reversed(said):
+        yield from reversed(message)
+
+
+def _before(turn: Turn, ours: Mapping[str, Sequence[Said]], known: Mapping[str, Turn]) -> Iterator[Said]:
+    """What was said up to the end of *turn*, the last first."""
     one: Turn | None = turn
-    passed = 0
-    while left and one is not None and passed <= len(known):
-        said = ours[one.id]
-        share = min(left, len(said))
-        if tuple(said[len(said) - share :]) != tuple(wanted[left - share : left]):
-            return False
-        left -= share
-        passed += 1
+    for _ in known:  # no ring goes round twice
+        if one is None:
+            return
+        yield from reversed(ours[one.id])
         one = known.get(one.parent) if one.parent is not None else None
-    return not left
 
 
-# What a message means, whatever wrote it down.
+def _ending(backwards: Iterable[Said]) -> Said | None:
+    """By which what may be the same is found."""
+    role: Role | None = None
+    words = b""
+    for who, what in backwards:
+        if role is None and not isinstance(what, bytes):
+            return who, what
+        if role not in (None, who) or not isinstance(what, bytes):
+            break
+        role, words = who, what[-ENDING_BYTES:] + words
+        if len(words) >= ENDING_BYTES:
+            break
+    return None if role is None else (role, words[-ENDING_BYTES:])
 
 
-def _meanings(messages: Iterable[Message]) -> list[Meaning]:
-    """One for what each role says in a row; a message that says nothing has none."""
-    return _merged([[(message.role.value, said)] for message in messages if (said := _said(message.parts))])
+def _ends_with(backwards: Iterator[Said], wanted: Iterator[Said]) -> bool:
+    """Whether the one ends with the other. Both come the last first."""
+    one: Said | None = None
+    other: Said | None = None
+    left = more = 0
+    while True:
+        if other is None:
+            other = next(wanted, None)
+            if other is None:
+                return one is None
+            more = len(other[1]) if isinstance(other[1], bytes) else 0
+        if one is None:
+            one = next(backwards, None)
+            if one is None:
+                return False
+            left = len(one[1]) if isinstance(one[1], bytes) else 0
+        if one[0] is not other[0]:
+            return False
+        if isinstance(one[1], bytes) and isinstance(other[1], bytes):
+            share = min(left, more)
+            if one[1][left - share : left] != other[1][more - share : more]:
+                return False
+            left -= share
+            more -= share
+        elif one[1] != other[1]:
+            return False
+        if not left:
+            one = None
+        if not more:
+            other = None
 
 
-def _merged(runs: Iterable[Sequence[Meaning]]) -> list[Meaning]:
-    merged: list[Meaning] = []
-    for run in runs:
-        for role, said in run:
-            if merged and merged[-1][0] == role:
-                merged[-1] = role, _together(*merged[-1][1], *said)
-            else:
-                merged.append((role, said))
-    return merged
+def _said(messages: Iterable[Message]) -> Iterator[Said]:
+    """Without spaces, which one client trims and another puts between parts."""
+    for message in messages:
+        for what in _meant(message.parts):
+            yield message.role, what
 
 
-def _together(*said: object) -> tuple[object, ...]:
-    """Texts that follow each other are one."""
-    together: list[object] = []
-    for one in said:
-        if isinstance(one, str) and together and isinstance(together[-1], str):
-            together[-1] += one
-        else:
-            together.append(one)
-    return tuple(together)
-
-
-def _said(parts: Iterable[Part]) -> tuple[object, ...]:
-    said: list[object] = []
+def _meant(parts: Iterable[Part]) -> Iterator[bytes | tuple[object, ...]]:
     for part in parts:
         match part:
             case Text(text=text) | Refusal(text=text):
-                if text := text.strip():
-                    said.append(text)
+                if words := text.strip().encode("utf-8", "surrogatepass").translate(None, SPACES):
+                    yield words
             case ToolCall(name=name, arguments=arguments):
-                said.append(("call", name, _arguments(arguments)))
+                yield "call", name, _arguments(arguments)
             case ToolResult(parts=inner):
-                said.append(("result", _together(*_said(inner))))
+                yield "result", *_together(_meant(inner))
             case Image(data=data, url=url, id=id):
-                said.append(("image", data, url, id))
+                yield "image", data, url, id
             case File(data=data, text=words, url=url, id=id):
-                said.append(("file", data, words, url, id))
+                yield "file", data, words, url, id
             case Own(kind=kind, raw=raw):
-                said.append(("own", kind, raw))
+                yield "own", kind, raw
             case Reasoning():
                 pass
-    return _together(*said)
+
+
+def _together(said: Iterable[bytes | tuple[object, ...]]) -> Iterator[object]:
+    """Texts that follow each other are one."""
+    for texts, some in groupby(said, lambda one: isinstance(one, bytes)):
+        if texts:
+            yield b"".join(one for one in some if isinstance(one, bytes))
+        else:
+            yield from some
+
+
+def _number(text: str) -> float:
+    """JavaScript writes 1.0 as 1."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+
+_decode = msgspec.json.Decoder(float_hook=_number).decode
 
 
 def _arguments(text: str) -> bytes:
     try:
-        return msgspec.json.encode(msgspec.json.decode(text), order="sorted")
+        return msgspec.json.encode(_decode(text.strip() or "{}"), order="sorted")
     except (msgspec.DecodeError, RecursionError):
         return text.strip().encode(errors="replace")
 
@@ -225,3 +300,32 @@ def _with_ids(messages: tuple[Message, ...], ids: Mapping[str, str]) -> tuple[Me
         return part
 
     return tuple(replace(message, parts=tuple(map(renamed, message.parts))) for message in messages)
+
+
+# Results that do not say what they answer: Ollama's have no id, and OpenAI's ``function`` had none.
+
+
+def _answering(messages: tuple[Message, ...], before: Sequence[Message]) -> tuple[Message, ...]:
+    """*messages*, whose results without an id answer the calls that stand last in *before*, of their tool first."""
+    if not messages or messages[0].role is not Role.TOOL or all(one.id for one in _results(messages[:1])):
+        return messages
+    place = len(before)
+    while place and before[place - 1].role is Role.TOOL:
+        place -= 1
+    answered = {one.id for one in _results([*before[place:], *messages])}
+    last = before[place - 1].parts if place else ()
+    calls = [part for part in last if isinstance(part, ToolCall) and part.id not in answered]
+
+    def named(part: Part) -> Part:
+        if not isinstance(part, ToolResult) or part.id or not calls:
+            return part
+        call = next((one for one in calls if one.name == part.name), calls[0])
+        calls.remove(call)
+        return replace(part, id=call.id)
+
+    first, *others = messages
+    return (replace(first, parts=tuple(map(named, first.parts))), *others)
+
+
+def _results(messages: Iterable[Message]) -> list[ToolResult]:
+    return [part for message in messages for part in message.parts if isinstance(part, ToolResult)]

@@ -236,7 +236,7 @@ def _messages(said: Sequence[_Message]) -> tuple[Message, ...]:
                 parts += calls
                 open_calls = _Open(calls)
             case "tool":
-                results.append(_result(one, index, images, open_calls))
+                results.append(_result(one, images, open_calls))
                 continue
             case other:
                 raise InvalidRequest(
@@ -248,9 +248,12 @@ def _messages(said: Sequence[_Message]) -> tuple[Message, ...]:
     return tuple(messages)
 
 
-def _result(one: _Message, index: int, images: list[Image], open_calls: _Open) -> ToolResult:
-    """Ollama's results say of which tool they are, or nothing at all: then they come in the order of the calls."""
-    answered = one.tool_call_id or open_calls.first(one.tool_name) or f"call_unasked_{index}"
+def _result(one: _Message, images: list[Image], open_calls: _Open) -> ToolResult:
+    """Ollama's results say of which tool they are, or nothing at all: then they come in the order of the calls.
+
+    The id of one whose call is not here is empty: in a session it was made before.
+    """
+    answered = one.tool_call_id or open_calls.first(one.tool_name) or ""
     open_calls.close(answered)
     text = [Text(text=one.content)] if one.content else []
     return ToolResult(id=answered, parts=(*text, *images), name=one.tool_name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -164,6 +165,73 @@ def test_a_call_that_comes_back_under_another_id_is_the_call_that_was_made() -> 
     found = joined(history, asks(says(U, "What time is it?"), says(A, theirs), result))
     assert (found.parent, found.recognised) == (history[0].id, 2)
     assert found.messages == (says(T, ToolResult(id="call_ours", parts=(Text(text="12:00"),))),)
+
+
+def test_javascript_writes_numbers_otherwise() -> None:
+    call = ToolCall(id="c", name="lamp", arguments='{"share": 1.0, "big": 1e3, "part": 0.50}')
+    history = [replace(turns_of(("Light!", "x"))[0], reply=says(A, call))]
+    theirs = ToolCall(id="c", name="lamp", arguments='{"share":1,"big":1000,"part":0.5}')
+    result = says(T, ToolResult(id="c", parts=(Text(text="on"),)))
+    found = joined(history, asks(says(U, "Light!"), says(A, theirs), result))
+    assert (found.recognised, found.messages) == (2, (result,))
+
+
+@pytest.mark.parametrize("nothing", [says(A), says(A, "\n"), says(A, Reasoning(text="hm"))])
+@pytest.mark.parametrize("sends_it", [True, False])
+def test_a_reply_that_said_nothing_stands_in_no_bodys_way(nothing: Message, sends_it: bool) -> None:
+    history = turns_of(("What is a qubit?", "x"))
+    history = [replace(history[0], reply=nothing)]
+    sent = [says(U, "What is a qubit?"), *([nothing] if sends_it else [])]
+    for asked, replied in (("Well?", "A bit that is both."), ("Both?", "Until you look.")):
+        found = joined(history, asks(*sent, says(U, asked)))
+        assert (found.parent, found.messages) == (history[-1].id, (says(U, asked),))
+        history = kept(history, found, says(A, replied))
+        sent += [says(U, asked), says(A, replied)]
+
+
+def test_a_reply_that_was_begun_for_the_model_is_one_with_what_it_went_on_with() -> None:
+    begun = joined([], asks(says(U, "What is a qubit?"), says(A, "A bit")))
+    history = kept([], begun, says(A, " that is both."))
+    found = joined(history, asks(says(U, "What is a qubit?"), says(A, "A bit that is both."), says(U, "Both?")))
+    assert (found.parent, found.messages) == (history[0].id, (says(U, "Both?"),))
+
+
+def test_a_reply_that_was_cut_off_goes_on_and_is_one() -> None:
+    history = turns_of(("What is a qubit?", "A bit"))
+    on = joined(history, asks(says(U, "What is a qubit?"), says(A, "A bit")))
+    assert (on.parent, on.messages) == (history[0].id, ())
+    history = kept(history, on, says(A, " that is both."))
+    found = joined(history, asks(says(U, "What is a qubit?"), says(A, "A bit that is both."), says(U, "Both?")))
+    assert (found.parent, found.messages) == (history[1].id, (says(U, "Both?"),))
+
+
+def test_a_message_that_is_said_again_is_said_twice() -> None:
+    history = turns_of(("Yes.", "And now?"))
+    again = joined(history, asks(says(U, "Yes.")))
+    assert (again.parent, again.messages) == (history[0].id, (says(U, "Yes."),))
+
+
+def calls_two() -> list[Turn]:
+    calls = ToolCall(id="call_a", name="clock"), ToolCall(id="call_b", name="lamp")
+    return [replace(turns_of(("Well?", "x"))[0], reply=says(A, *calls))]
+
+
+def answers(id: str, text: str, name: str | None = None) -> ToolResult:
+    return ToolResult(id=id, parts=(Text(text=text),), name=name)
+
+
+def test_a_result_without_an_id_answers_the_call_that_stands_open() -> None:
+    in_order = joined(calls_two(), asks(says(T, answers("", "12:00"), answers("", "on"))))
+    by_name = joined(calls_two(), asks(says(T, answers("", "on", "lamp"), answers("", "12:00", "clock"))))
+    the_other = joined(calls_two(), asks(says(T, answers("call_a", "12:00"), answers("", "on"))))
+    for found, ids in ((in_order, "ab"), (by_name, "ba"), (the_other, "ab")):
+        (message,) = found.messages
+        assert [part.id for part in message.parts if isinstance(part, ToolResult)] == [f"call_{one}" for one in ids]
+
+
+def test_a_result_without_an_id_and_without_a_call_stays_one() -> None:
+    result = says(T, answers("", "12:00"))
+    assert joined(HISTORY, asks(result)).messages == (result,)
 
 
 def test_a_turn_that_is_named_is_gone_on_from() -> None:
