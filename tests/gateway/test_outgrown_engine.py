@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from harness import Gateway, serving
 
@@ -16,6 +17,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.thorough]
 
 LONG_S = 150.0  # two busy cores read 20 tokens a second
 WINDOW = 512
+ONE_FITS_MB = 270  # SmolLM2 takes 180 of them
 STORY = "Tell me what a lamp, a boat, a stone and {} 42 cups of tea have in common, and why the sea is so wide."
 
 
@@ -80,3 +82,20 @@ async def test_the_model_sums_up_what_it_will_not_see(tmp_path: Path, llama_serv
         kept = await gateway.get("/v1/sessions/talk/export")
     cuts = [json.loads(line).get("cut") for line in kept.body.splitlines()[1:]]
     assert any(cut and cut.get("summary") for cut in cuts)
+
+
+async def test_another_model_sums_up_where_there_is_room_for_one(
+    tmp_path: Path, llama_server: Path, chat_model: Path
+) -> None:
+    """Whoever asks for the summary holds no engine meanwhile."""
+    wishes = {"summary_model": "scribe", "summary_tokens": 48, "summary_prompt_tokens": 300}
+    settings = config(tmp_path, llama_server, chat_model, [], WINDOW, **wishes)
+    registry = [*settings.model_registry, Model(name="scribe", file=str(chat_model))]
+    engines = msgspec.structs.replace(settings.engines, memory_mb=ONE_FITS_MB, min_warm_s=0.0)
+    settings = msgspec.structs.replace(settings, model_registry=registry, engines=engines)
+    async with serving(settings, within_s=LONG_S) as gateway:
+        turns = [await asks(gateway, STORY.format(place)) for place in range(9)]
+        assert str(turns[-1].fitted).endswith("summarised")
+        metrics = await gateway.metrics()
+    assert metrics["moltbot_requests_total", "openai-chat", "scribe", "200"] >= 1
+    assert metrics["moltbot_engine_starts_total", "chat"] >= 2, "it made room, and came back"
