@@ -35,7 +35,8 @@ class Head(msgspec.Struct, frozen=True):
     A *session* is kept where the request is a chat; *keeps*: so is this one, under a name of ours; *unasked*: because
     its dialect's callers expect it. *parent* is the id of the turn after which it goes on, where that is said;
     *inherits* False: without the system text and the tools from before. *appends* False: it only reads the session.
-    *asked_by* is the field that named it: any but ``session`` names one that has to be there.
+    *asked_by* is the field that named it: any but ``session`` names one that has to be there; ``input``, that what is
+    sent seems to be from it.
     """
 
     model: str

@@ -19,11 +19,10 @@ from moltbot_edge.core.head import Head
 if TYPE_CHECKING:
     from moltbot_edge.dialects.openai_responses import KeepingWire
 
-REFERENCE: Final = b'"item_reference"'  # inside a text the quotes would be escaped
+INPUT: Final = "input"
 
 
 class _Item(msgspec.Struct):
-    type: str | None = None
     id: str | None = None
 
 
@@ -60,10 +59,9 @@ def kept(head: Head, wire: KeepingWire, body: bytes | bytearray) -> Head:
         return head
     if wire.store is False:
         return head
-    referred = _session_of_items(body) if REFERENCE in body else None
-    if referred is not None:
-        return replace(_going_on(head, referred, "input"), inherits=False)
-    return replace(head, keeps=True, unasked=wire.store is None)
+    head = replace(head, keeps=True, unasked=wire.store is None)
+    whose = _session_of_items(body)
+    return head if whose is None else replace(_going_on(head, whose, INPUT), inherits=False)
 
 
 def conversation(said: msgspec.Raw) -> str | None:
@@ -82,13 +80,13 @@ def _going_on(head: Head, session: str, field: str) -> Head:
 
 
 def _session_of_items(body: bytes | bytearray) -> str | None:
-    """Whose the last item is that the request refers to, where that is one of ours."""
+    """Where the last item of ours is kept that the request holds, or refers to."""
     try:
         items = _items(body).input
     except UNREADABLE:
         return None
     for item in reversed(items):
-        if item.type == "item_reference" and item.id is not None:
-            found = response_id.read_item(item.id)
-            return None if found is None else found[0]
+        found = None if item.id is None else response_id.read_item(item.id)
+        if found is not None:
+            return found[0]
     return None

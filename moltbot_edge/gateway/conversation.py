@@ -52,6 +52,7 @@ EMPTY: Final = ChatRequest(model="", messages=())
 
 TRIES: Final = 32  # each time somebody else was faster, and so each is one branch more
 SESSION_FIELD: Final = "session"
+INPUT: Final = "input"  # see `Head`
 
 _encode = msgspec.json.Encoder().encode
 _notes = msgspec.json.Decoder(dict[str, str] | None).decode
@@ -206,9 +207,10 @@ def goes_on(head: Head, name: str, kept: Kept | None, chat: ChatRequest) -> tupl
     if head.parent is not None:
         if all(turn.id != head.parent or not turn.answered for turn in turns):
             raise _unknown(head.asked_by, name, head.parent)
-    elif kept is None and head.asked_by != SESSION_FIELD:
+    elif kept is None and head.asked_by not in (SESSION_FIELD, INPUT):
         raise UnknownSession(f"Conversation with id {name!r} not found.", param=head.asked_by)
-    return kept, joined(turns, chat, parent=head.parent, inherits=head.inherits)
+    whole = head.asked_by == INPUT
+    return kept, joined(turns, chat, parent=head.parent, inherits=head.inherits, from_beginning=whole)
 
 
 def _unknown(field: str, name: str, turn: str) -> UnknownPrevious:

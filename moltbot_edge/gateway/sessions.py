@@ -16,6 +16,7 @@ import msgspec
 
 from moltbot_edge.core.dialect import Operation
 from moltbot_edge.core.errors import InvalidRequest, SessionTooLarge, StoreError
+from moltbot_edge.core.head import Head
 from moltbot_edge.gateway.caller import Request
 from moltbot_edge.gateway.room import Room, Share
 from moltbot_edge.metrics.catalogue import Metrics
@@ -45,6 +46,11 @@ class SessionLimits(msgspec.Struct, frozen=True):
     at_work_bytes: int
     memory_wait_s: float
     waiters: int
+
+
+def named(head: Head) -> bool:
+    """Whether *head* names its session, and it is not only where something that it sends is kept."""
+    return head.session is not None and head.asked_by != "input"
 
 
 class Sessions:
@@ -125,12 +131,14 @@ class Sessions:
 
     def new_name(self) -> str:
         """For a session that nobody named."""
-        return f"s-{self.new_id()}"
+        from moltbot_edge.core.session import made_name
+
+        return made_name(self.new_id())
 
     def wants(self, request: Request) -> bool:
         """Whether *request* asks for a conversation to be kept, where one can be."""
         head = request.head
-        if head.session is None and not (head.keeps and (self._limits.keeps_unasked or not head.unasked)):
+        if not named(head) and not (head.keeps and (self._limits.keeps_unasked or not head.unasked)):
             return False
         return request.dialect.operations.get(request.path) is Operation.CHAT
 
@@ -153,10 +161,10 @@ class Sessions:
         chat = store = None
         try:
             chat = read(request)
-            if not chat.loads_only and (head.session is not None or not chat.vital):
+            if not chat.loads_only and (named(head) or not chat.vital):
                 store = await self.store()
         except (InvalidRequest, StoreError):
-            if head.session is not None:
+            if named(head):
                 raise
         if chat is None or store is None:
             yield
@@ -165,8 +173,8 @@ class Sessions:
         held: AbstractAsyncContextManager[None] = nullcontext()
         name, kept = head.session, None
         if name is None:
-            name = f"s-{self.new_id()}"
-        elif head.appends and head.parent is None:  # who says after which turn waits for no other branch
+            name = self.new_name()
+        elif named(head) and head.appends and head.parent is None:  # else no other branch is waited for
             held = store.held(request.key, name, self._limits.wait_s)
         async with held:
             await self._room.enter()
@@ -174,6 +182,10 @@ class Sessions:
             try:
                 if head.session is not None and (kept := await store.load(request.key, name)) is not None:
                     before = kept.size_bytes
+            except StoreError:
+                if named(head) or chat.refers:
+                    self._room.entered(0, 0)
+                    raise
             except BaseException:
                 self._room.entered(0, 0)
                 raise
@@ -192,15 +204,19 @@ class Sessions:
     ) -> Conversation:
         from moltbot_edge.gateway.conversation import Conversation, goes_on
 
-        limit = self._limits.session_bytes
+        head, limit = request.head, self._limits.session_bytes
         if kept is not None and kept.size_bytes >= limit:
-            raise SessionTooLarge(
-                f"the session {name!r} has {kept.size_bytes} bytes, and {limit} at most (sessions.session_mb): "
-                "begin another one, or fork this one at an earlier turn",
-                param="session",
-            )
+            if named(head) or chat.refers:
+                raise SessionTooLarge(
+                    f"the session {name!r} has {kept.size_bytes} bytes, and {limit} at most (sessions.session_mb): "
+                    "begin another one, or fork this one at an earlier turn",
+                    param=head.asked_by,
+                )
+            kept = None
+        kept, whole = goes_on(head, name, kept, chat)
+        if head.session is not None and not named(head) and not whole.recognised:
+            name, kept = self.new_name(), None  # it is not what was said there
         leaf = None if kept is None else kept.leaf
-        kept, whole = goes_on(request.head, name, kept, chat)
         conversation = Conversation(
             store,
             request,

@@ -31,7 +31,7 @@ def of(found: Head) -> dict[str, Any]:
 
 
 PREVIOUS = {"session": "kitchen", "parent": TURN, "inherits": False, "asked_by": "previous_response_id"}
-REFERRED = {"session": "kitchen", "inherits": False, "asked_by": "input"}
+REFERRED = {"session": "kitchen", "inherits": False, "asked_by": "input", "keeps": True}
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,9 @@ REFERRED = {"session": "kitchen", "inherits": False, "asked_by": "input"}
         ({"conversation": "conv_689667905b048191b4740501625afd940c7533ace33a2dab"}, {}),
         ({"session": "kitchen"}, {"session": "kitchen", "ours": True}),
         ({"session": "kitchen", "store": False}, {"session": "kitchen", "ours": True}),
-        ({"input": [ITEM]}, REFERRED),
+        ({"input": [ITEM]}, REFERRED | {"unasked": True}),
+        ({"input": [{**ITEM, "type": "message", "role": "assistant", "content": "hi"}]}, REFERRED | {"unasked": True}),
+        ({"input": [ITEM], "store": True}, REFERRED),
         ({"input": [ITEM], "store": False}, {}),
         ({"input": [{**ITEM, "id": "msg_67ccd3a9"}], "store": False}, {}),
         ({"input": 'say "item_reference"', "store": False}, {}),

@@ -200,3 +200,43 @@ async def test_items_may_be_referred_to(tmp_path: Path) -> None:
     assert (gone.status, gone.error["code"], gone.error["param"]) == (404, "item_not_found", "input")
     assert (alone.status, alone.error["param"]) == (400, "input")
     assert (foreign.status, foreign.error["param"]) == (400, "input[0].type")
+
+
+async def test_who_sends_all_that_was_said_is_not_kept_twice(tmp_path: Path) -> None:
+    async with keeping(tmp_path, says("one"), says("two"), says("three"), says("four")) as (box, gateway):
+        first = await ask(gateway, "a", instructions="Be brief.")
+        said = [{"role": "user", "content": "a"}, *first.json["output"], {"role": "user", "content": "b"}]
+        second = await ask(gateway, said)
+        assert heard(box) == [("user", "a"), ("assistant", "one"), ("user", "b")]
+        assert second.header("x-moltbot-session") == first.header("x-moltbot-session")
+        shown = (await gateway.get(f"/v1/sessions/{first.header('x-moltbot-session')}")).json["turns"]
+        assert [len(turn["messages"]) for turn in shown] == [1, 1]
+        # What is not all of it was left out on purpose.
+        third = await ask(gateway, [*second.json["output"], {"role": "user", "content": "c"}])
+        assert heard(box) == [("assistant", "two"), ("user", "c")]
+        reference = {"type": "item_reference", "id": second.json["output"][0]["id"]}
+        await ask(gateway, [{"role": "user", "content": "other"}, reference, {"role": "user", "content": "d"}])
+        assert heard(box) == [("user", "other"), ("assistant", "two"), ("user", "d")]
+    assert third.header("x-moltbot-session") != first.header("x-moltbot-session")
+
+
+async def test_items_of_what_is_gone_are_as_good_as_any(tmp_path: Path) -> None:
+    async with keeping(tmp_path, says("one"), says("two"), says("three")) as (box, gateway):
+        first = await ask(gateway, "a")
+        name = first.header("x-moltbot-session")
+        await gateway.ask(None, path=f"/v1/sessions/{name}", method="DELETE")
+        second = await ask(gateway, [*first.json["output"], {"role": "user", "content": "b"}])
+        assert second.status == 200
+        assert second.header("x-moltbot-session") not in (None, name)
+        third = await ask(gateway, [*second.json["output"], {"role": "user", "content": "c"}], store=False)
+        assert third.header("x-moltbot-session") is None
+    assert len(box.asked) == 3
+
+
+async def test_the_same_words_elsewhere_move_nothing(tmp_path: Path) -> None:
+    async with keeping(tmp_path, says("yes"), says("no"), says("hm")) as (box, gateway):
+        first = (await ask(gateway, "a")).json["id"]
+        second = (await ask(gateway, "b", previous_response_id=first)).json["id"]
+        said = [{"role": "assistant", "content": "yes"}, {"role": "user", "content": "c"}]
+        await ask(gateway, said, previous_response_id=second)
+    assert [words for role, words in heard(box) if role == "user"] == ["a", "b", "c"]
