@@ -55,7 +55,7 @@ def test_calls_and_pictures_are_told_in_words() -> None:
         Message(Role.TOOL, (ToolResult(id="1", parts=(Text(text="a cat"),), name="look"),)),
     )
     assert "User: What is it? (a picture) (a file: a.pdf)" in said
-    assert 'called look, 1: {"at": 1}' in said
+    assert 'called look: {"at": 1}' in said
     assert "a cat" in said
 
 
