@@ -184,11 +184,14 @@ def config(
     policy: str = "round-robin",
     **limits: Any,
 ) -> Config:
-    """*upstreams* are the deployments of one alias, by themselves or their URLs; *limits* are fields of `Limits`."""
+    """*upstreams* are the deployments of one alias, by themselves or their URLs; *limits* are fields of `Limits`.
+
+    Who refuses connections is given up sooner than a machine that may just restart would be.
+    """
     urls = [one if isinstance(one, str) else one.url for one in upstreams]
     return Config(
         model_registry=[Model(name=name, endpoint=url) for url in urls],
-        router=Router(attempts=attempts, policy=policy),
+        router=Router(attempts=attempts, policy=policy, retry_for_s=0.2),
         keys=list(keys),
         limits=Limits(**limits),
     )

@@ -12,7 +12,7 @@ from model_hub import REPOSITORY, hub
 
 from moltbot_edge.config.schema import Config, Engines
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.thorough]
 QUESTION = "What is the capital of France? Answer in one sentence."
 
 

@@ -116,6 +116,7 @@ async def test_a_flag_that_the_build_does_not_know_is_told_in_its_own_words(supe
             await supervisor.ensure_ready("small")
 
 
+@pytest.mark.thorough  # as test_supervisor says of one that is no model
 async def test_an_engine_that_is_let_go_finishes_its_reply_first(supervised: Supervised) -> None:
     async with supervised() as supervisor:
         address = await supervisor.ensure_ready("small")
@@ -141,6 +142,7 @@ async def test_the_gateways_end_does_not_wait_for_a_reply(supervised: Supervised
     assert b"[DONE]" not in (await reply)[1]
 
 
+@pytest.mark.thorough
 async def test_an_engine_that_is_killed_comes_back(supervised: Supervised) -> None:
     changes: list[Change] = []
     async with supervised(on_change=changes.append) as supervisor:
@@ -168,6 +170,7 @@ uvloop.run(main())
 """
 
 
+@pytest.mark.thorough  # and in end_to_end/test_openai_client
 async def test_killing_the_gateway_leaves_no_engine(llama_server: Path, chat_model: Path) -> None:
     with killed_at_the_end(PARENT, llama_server, chat_model) as said:
         pid = pid_of(("127.0.0.1", int(said.readline())))

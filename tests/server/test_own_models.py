@@ -195,7 +195,7 @@ async def test_a_pull_that_fails_says_why_in_its_last_line(tmp_path: Path) -> No
 
 
 async def test_who_leaves_ends_the_pull_and_the_next_one_goes_on(tmp_path: Path) -> None:
-    large = model_of(48 * MIB)
+    large = model_of(24 * MIB)
     with hub(files={"m.gguf": large}, pause_s=0.02) as there:
         async with board(tmp_path, there=there) as here:
             async with here.gateway.caller() as caller:

@@ -16,7 +16,7 @@ from raw_caller import QUESTION
 from scripted_upstream import answers, hangs, says, upstream
 from wire_limits import LIMITS
 
-from moltbot_edge.config.schema import Config, Model
+from moltbot_edge.config.schema import Config, Limits, Model, Router
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.catalog import Upstream as Where
 from moltbot_edge.core.errors import ClosedUnanswered, UpstreamRefused
@@ -29,6 +29,7 @@ from moltbot_edge.upstream.ticker import Ticker
 from moltbot_edge.upstream.wire import Address
 
 pytestmark = pytest.mark.anyio
+SOON = Router(retry_for_s=0.2)  # who refuses is given up sooner than a machine that may just restart would be
 
 
 @contextmanager
@@ -237,7 +238,8 @@ async def test_a_machine_with_a_certificate_of_its_own_has_a_file_of_its_own(
         ]
         strange.cert_pem.write_to_path(str(ca_file.with_name("system.pem")))
         environment = {"SSL_CERT_FILE": str(ca_file.with_name("system.pem"))}
-        async with serving(Config(model_registry=models), environment=environment) as gateway:
+        settings = Config(model_registry=models, router=SOON)
+        async with serving(settings, environment=environment) as gateway:
             answers = [(await gateway.ask(QUESTION | {"model": model.name})).status for model in models]
     assert answers == [200, 502, 502]
 
@@ -248,7 +250,8 @@ async def test_what_is_to_be_encrypted_never_takes_a_connection_that_is_not() ->
             Model(name="plain", endpoint=box.url),
             Model(name="encrypted", endpoint=box.url.replace("http:", "https:")),
         ]
-        async with serving(Config(model_registry=models)) as gateway:
+        settings = Config(model_registry=models, router=SOON, limits=Limits(connect_s=0.3))
+        async with serving(settings) as gateway:
             plain = await gateway.ask(QUESTION | {"model": "plain"})
             encrypted = await gateway.ask(QUESTION | {"model": "encrypted"})
             again = await gateway.ask(QUESTION | {"model": "plain"})
