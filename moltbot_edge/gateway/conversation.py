@@ -209,6 +209,8 @@ def goes_on(head: Head, name: str, kept: Kept | None, chat: ChatRequest) -> tupl
             raise _unknown(head.asked_by, name, head.parent)
     elif kept is None and head.asked_by not in (SESSION_FIELD, INPUT):
         raise UnknownSession(f"Conversation with id {name!r} not found.", param=head.asked_by)
+    if head.session is not None and head.asked_by == SESSION_FIELD:
+        chat = msgspec.structs.replace(chat, opening=None)  # in every dialect the same: what it begins with opens it
     whole = head.asked_by == INPUT
     return kept, joined(turns, chat, parent=head.parent, inherits=head.inherits, from_beginning=whole)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +143,33 @@ async def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None
         answer = await gateway.ask(asks("hello", session=name))
     assert answer.status == 400
     assert answer.json["error"]["param"] == "session"
+
+
+SYSTEM: dict[str, tuple[str, str, Callable[[str], dict[str, str]] | None]] = {
+    "openai-chat": ("/v1/chat/completions", "messages", lambda text: {"role": "developer", "content": text}),
+    "openai-responses": ("/v1/responses", "input", lambda text: {"role": "developer", "content": text}),
+    "anthropic-messages": ("/v1/messages", "messages", None),
+    "ollama": ("/api/chat", "messages", lambda text: {"role": "system", "content": text}),
+}
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["its whole history", "what is new"])
+@pytest.mark.parametrize("second", SYSTEM)
+@pytest.mark.parametrize("first", SYSTEM)
+async def test_a_system_text_with_a_clock_in_it_is_the_last_one(
+    tmp_path: Path, first: str, second: str, whole: bool
+) -> None:
+    said: list[dict[str, str]] = []
+    async with upstream(says("a1"), says("a2"), says("a3")) as box, serving(kept(tmp_path, box)) as gateway:
+        for number, dialect in enumerate((first, second, first), 1):
+            path, field, as_message = SYSTEM[dialect]
+            said.append({"role": "user", "content": f"q{number}"})
+            clock = f"It is {number} o'clock."
+            opening = [] if as_message is None else [as_message(clock)]
+            more = {"system": clock, "max_tokens": 9} if as_message is None else {}
+            body = {"model": "chat", field: [*opening, *(said if whole else said[-1:])], "stream": False, **more}
+            assert (await gateway.ask(body, SESSION, path=path)).status == 200
+            said.append({"role": "assistant", "content": f"a{number}"})
+        turns = (await gateway.get("/v1/sessions/talk")).json["turns"]
+    assert heard(box) == [("system", "It is 3 o'clock."), *((one["role"], one["content"]) for one in said[:-1])]
+    assert [len(turn["messages"]) for turn in turns] == [1, 1, 1]
