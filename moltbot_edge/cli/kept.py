@@ -24,7 +24,7 @@ from moltbot_edge.cli.running import NobodyThere, Refused, Running, in_path, run
 from moltbot_edge.config.places import sessions_where
 from moltbot_edge.config.schema import Config
 from moltbot_edge.core.errors import UnknownSession
-from moltbot_edge.core.session import CHANCE_BYTES, made_id
+from moltbot_edge.core.session import CHANCE_BYTES, made_id, made_name
 from moltbot_edge.core.store import Page, Stats, Store, Summary
 from moltbot_edge.gateway.archive import Archive, Copied, exported
 from moltbot_edge.kernel.registry import Registry
@@ -102,7 +102,7 @@ class InStore:
         self._run = runner.run
         self._mine = mine
         self._owners = tuple(owners)
-        self._archive = Archive(opened, lambda: f"s-{made_id(time.time(), secrets.token_bytes(CHANCE_BYTES))}")
+        self._archive = Archive(opened, lambda: made_name(made_id(time.time(), secrets.token_bytes(CHANCE_BYTES))))
 
     def list(self, owner: str | None, limit: int) -> Page:
         whose = self._mine if owner is None else owner
