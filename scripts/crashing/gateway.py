@@ -23,6 +23,15 @@ SESSIONS = "sessions"  # in its folder
 POWER = Path(__file__).with_name("power.c")
 
 
+def powered(folder: Path, kept: Path, durable: Path) -> dict[str, str]:
+    """The environment of a process of whose files in *kept* those in *durable* are left; *folder* gets the library."""
+    library = folder / "power.so"
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, POWER, "-ldl"], check=True)
+    for one in (kept, durable):
+        one.mkdir(exist_ok=True)
+    return {"LD_PRELOAD": str(library), "POWER_FROM": str(kept), "POWER_TO": str(durable)}
+
+
 class Gateway:
     """*folder* gets its log; *up* while it serves. *killed* from a kill, one of so many *kills*, to the next start."""
 
@@ -56,12 +65,7 @@ class Gateway:
         self._environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self._power = power
         if power:
-            library = folder / "power.so"
-            subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, POWER, "-ldl"], check=True)
-            told = {"LD_PRELOAD": library, "POWER_FROM": self._kept, "POWER_TO": self._durable}
-            self._environment |= {name: str(value) for name, value in told.items()}
-            for one in (self._kept, self._durable):
-                one.mkdir(exist_ok=True)
+            self._environment |= powered(folder, self._kept, self._durable)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

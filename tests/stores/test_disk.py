@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import os
 import pickle
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -18,6 +20,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from crashing.gateway import powered
 from kept_sessions import Clock, options, turn, words
 
 from moltbot_edge.api import StoreLocked
@@ -326,6 +329,46 @@ def test_a_killed_writer_loses_no_turn_that_it_was_told_is_kept(tmp_path: Path) 
     assert not list((tmp_path / "s").glob("*.damaged*"))
 
 
+@pytest.mark.thorough
+def test_a_power_cut_loses_no_turn_that_is_kept_whatever_is_on_its_way_to_the_disk(tmp_path: Path) -> None:
+    """At every place, one after the other, where something is made durable; only that is left, and half of the last."""
+    assert shutil.which("cc"), "no C compiler: apt install gcc, as .ci/run does"
+    folder, durable = tmp_path / "s", tmp_path / "durable"
+    power = powered(tmp_path, folder, durable)
+    writing = """
+        for _ in range(2):
+            async with opened(options(folder)) as store:
+                for number in range(3):
+                    for one in await goes_on(store, f"talk-{number}", noise(random.randrange(9000), number)):
+                        print(number, one.id, flush=True)
+                await store.compact()
+    """
+    told: dict[str, list[str]] = {str(number): [] for number in range(3)}
+    for cut in itertools.count(1):
+        with child(writing, folder, **power, POWER_LOST=str(cut)) as writer:
+            for number, one in map(str.split, writer.communicate()[0].splitlines()):
+                told[number].append(one)
+        if writer.returncode == 0:  # it came to its end
+            break
+        assert writer.returncode == -signal.SIGKILL
+        shutil.rmtree(folder)
+        shutil.copytree(durable, folder)
+
+        async def scenario() -> None:
+            async with opened(options(folder)) as store:
+                for number, ids in told.items():
+                    kept = await store.load("", f"talk-{number}")
+                    there = [one.id for one in kept.turns] if kept else []
+                    assert [one for one in there if one in ids] == ids
+                    assert [one.parent for one in kept.turns] == [None, *there[:-1]] if kept else not ids
+
+        asyncio.run(scenario())
+        shutil.rmtree(durable)
+        shutil.copytree(folder, durable)
+    assert cut > 10
+    assert not list(folder.glob("*.damaged*"))
+
+
 def test_a_turn_writes_eight_kib_at_most_and_a_read_nothing(tmp_path: Path) -> None:
     chance = random.Random(1)
 
@@ -460,15 +503,19 @@ def script(body: str) -> str:
     return BEGIN + textwrap.indent(textwrap.dedent(body), "    ") + "\nasyncio.run(main())\n"
 
 
+PLACES = ("scripts", "tests", "tests/stores")
+
+
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests", Path(__file__).parent)))}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *(ROOT / one for one in PLACES))))}
 
 
 @contextmanager
-def child(body: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+def child(body: str, folder: Path, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """*more* is added to its environment."""
     command = [sys.executable, "-c", script(body), str(folder)]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment() | more
     ) as process:
         try:
             yield process
