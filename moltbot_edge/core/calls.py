@@ -25,13 +25,14 @@ def _calls(message: Message) -> list[ToolCall]:
 
 def paired(messages: Sequence[Message], target: Target) -> Iterator[Message]:
     """Each call followed by its result, whatever stood between; one that has none gets `ABORTED`."""
-    place, used = 0, dict[str, int]()
+    place, used, names = 0, dict[str, int](), dict[str, str]()
     while place < len(messages):
         message = messages[place]
         place += 1
         if message.role is not Role.ASSISTANT or not _calls(message):
-            yield from told([message])
+            yield from told([message], names)
             continue
+        names.update((call.id, call.name) for call in _calls(message))
         end = place
         while end < len(messages) and messages[end].role is not Role.ASSISTANT:
             end += 1
@@ -50,7 +51,7 @@ def paired(messages: Sequence[Message], target: Target) -> Iterator[Message]:
             if left or not one.parts:
                 rest.append(replace(one, parts=tuple(left)) if len(left) < len(one.parts) else one)
         yield from _round(message, results, used, target)
-        yield from told(rest)
+        yield from told(rest, names)
 
 
 def _round(
@@ -117,13 +118,13 @@ def _results(results: Sequence[ToolResult], target: Target) -> Iterator[Message]
         yield Message(Role.USER, tuple(shown))
 
 
-def told(messages: Iterable[Message]) -> Iterator[Message]:
+def told(messages: Iterable[Message], names: dict[str, str] | None = None) -> Iterator[Message]:
     """What was called and what came of it, as text: for a model that has no tools, and for results without a call.
 
     No model takes those, and they may say what matters. Ids do not: results stand in the order of their calls, and to
-    read one takes a small board as long as a sentence.
+    read one takes a small board as long as a sentence. *names* are of the tools of earlier calls, by their ids.
     """
-    names: dict[str, str] = {}
+    names = {} if names is None else names
     for message in messages:
         if not any(isinstance(part, ToolResult | ToolCall) for part in message.parts):
             yield message if message.role is not Role.TOOL else replace(message, role=Role.USER)

@@ -99,6 +99,11 @@ def test_a_result_without_a_call_becomes_a_users_words() -> None:
     assert found == [user("Hello.", "(result of a tool:)", "it rains")]
 
 
+def test_a_result_that_comes_too_late_says_of_which_tool_it_is() -> None:
+    late = [user("Look."), assistant(call("a1")), user("Well?"), assistant("Wait."), tool(result("a1", "it rains"))]
+    assert clean(late)[-1] == user("(result of look:)", "it rains")
+
+
 def test_results_stand_right_behind_their_calls_whatever_came_between() -> None:
     found = clean([user("Look."), assistant(call("a1")), user("Wait!"), tool(result("a1"))])
     assert found == [user("Look."), assistant(call("a1")), tool(result("a1")), user("Wait!")]
