@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import random
 import secrets
 import signal
@@ -205,7 +206,7 @@ def assemble(
         exchange_limits,
         now=time.monotonic,
         clock=time.time,
-        new_id=lambda: secrets.token_hex(12),
+        new_id=lambda: os.urandom(12).hex(),
         fitting=lambda: _fitting(config, exchange, openai, metrics),
         rendering=rendering,
     )
@@ -220,7 +221,7 @@ def assemble(
         metrics,
         clock=time.time,
         now=time.monotonic,
-        noise=secrets.token_bytes,
+        noise=os.urandom,
     )
     exchange = Exchange(
         directory,

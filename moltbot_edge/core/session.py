@@ -90,11 +90,11 @@ class Kept(msgspec.Struct, frozen=True):
 
 def path(turns: Sequence[Turn], end: str | None) -> tuple[Turn, ...]:
     """From the first turn to the one whose id is *end*. A turn that was lost cuts off what came before it."""
-    known = {turn.id: turn for turn in turns}
     found: list[Turn] = []
-    while end is not None and (turn := known.pop(end, None)) is not None:  # popped: no ring goes round twice
-        found.append(turn)
-        end = turn.parent
+    for turn in reversed(turns):  # a parent comes before
+        if turn.id == end:
+            found.append(turn)
+            end = turn.parent
     return tuple(reversed(found))
 
 

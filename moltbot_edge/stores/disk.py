@@ -35,6 +35,7 @@ WALKED: Final = 256  # rows that tidying passes at a time
 LEAVING: Final = 8  # sessions that leave at a time: a thousand turns take a card a second
 TIDY_S: Final = 10.0
 ROOM: Final = 0.95  # of its size, what a full store comes down to
+STARTS: Final = 1024  # of keys, by names: sessions that go on at one time
 PACKED_HERE_BYTES: Final = 16 * 1024  # 0.1 ms
 ROW_BYTES: Final = 2048  # at most, of the pages that a turn takes beside its own bytes
 
@@ -43,6 +44,7 @@ class Disk:
     def __init__(self, options: StoreOptions) -> None:
         self._options = options
         self._recent = Recent()
+        self._starts: dict[tuple[str, str], bytes] = {}
         self._folder = Folder(Path(options.path), options.clock, log, self._recent)
         self._worker = Worker(self._folder, self._tidy, log)
         self._turnstile = Turnstile(options.waiters)
@@ -61,7 +63,8 @@ class Disk:
         return self._folder.size_bytes()
 
     async def load(self, owner: str, session: str) -> Kept | None:
-        start, name = prefix(owner, session), (owner, session)
+        name = owner, session
+        start = self._start(name)
         known = self._recent.get(start)
         if known is not None and known.name == name and not self._idle(known.leaf):
             return known.kept
@@ -135,8 +138,8 @@ class Disk:
             await self._worker.stop()
 
     async def _put(self, owner: str, session: str, turns: Sequence[Turn], leaf: str | None) -> None:
-        start, name = prefix(owner, session), (owner, session)
-
+        name = owner, session
+        start = self._start(name)
         weights = [weight_bytes([turn]) for turn in turns]
         # Packed here, or where it takes longer in the thread, which would have to ask for the interpreter's lock twice.
         short = sum(weights) <= PACKED_HERE_BYTES
@@ -170,6 +173,14 @@ class Disk:
                 table.recent.expect(start, Known(name, kept, standing, weight))
 
         await self._worker.ask(put, writes=True)
+
+    def _start(self, name: tuple[str, str]) -> bytes:
+        start = self._starts.get(name)
+        if start is None:
+            if len(self._starts) >= STARTS:
+                self._starts.clear()
+            start = self._starts[name] = prefix(*name)
+        return start
 
     def _leaf(self, table: Table, start: bytes) -> Row | None:
         leaf = table.leaf(start)
