@@ -9,7 +9,8 @@ relay        the same dialect on both sides and nobody looks inside: bytes pass
 translate    another dialect, or a transcript that has to be cleaned: request and reply are written anew; translations
              makes them, abilities knows what a template takes, count how many tokens a request has
 sessions     conversations that are kept; conversation, one request's share of one; archive, how people handle them;
-             unkept, what a store could not take; fit, what of one a model's window takes; summaries, of the rest
+             watched_store, what is wrong with their store; unkept, what it could not take; room, memory for those at
+             work; fit, what of one a model's window takes; summaries, of the rest
 engines      what is needed of this board's; foresight, what a request would find there; rendering, a prompt made steady
              for them; progress, how far one has come
 output       the caller's side: begun once, kept open with pings, ended cleanly

@@ -408,6 +408,18 @@ def test_a_plugins_policy_can_be_named_and_a_broken_plugin_is_a_warning(tmp_path
     assert "n (int, required)" in error.message
 
 
+def test_a_plugins_store_can_be_named(tmp_path: Path) -> None:
+    folder = tmp_path / "plugins"
+    folder.mkdir(mode=0o700)
+    (folder / "mine.py").write_text(
+        "from moltbot_edge.api import store\n\n@store('mine')\ndef opened(options):\n    ...\n"
+    )
+    (folder / "mine.py").chmod(0o600)
+    file = tmp_path / "moltbot.yaml"
+    file.write_text("plugins: {folder: plugins}\nsessions: {store: mine}\n")
+    assert read(file, {}, known=lambda config: known(plugins(config)[0])).problems == ()
+
+
 def test_what_is_wished_for_an_engine_is_for_one_on_this_board(problems: Any) -> None:
     said = "is for a `file`: an engine on another machine is not ours to keep or end"
     assert problems("model_registry: [{name: a, endpoint: http://b, pin: true, ttl_s: 60}]") == [
