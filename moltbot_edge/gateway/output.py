@@ -66,7 +66,7 @@ class Output:
     def progress(self, data: bytes) -> None:
         """An event that is no part of an answer. It begins a stream, as a ping does."""
         if data and not self._ended and not self.answering and (self._streamed or not self.begun):
-            self.begin_stream()
+            self._begin_early()
             self._caller.write(data)
 
     async def drained(self) -> None:
@@ -112,6 +112,11 @@ class Output:
         else:
             self._caller.cut()
 
+    def _begin_early(self) -> None:
+        """Who will answer is not known yet; what is kept is."""
+        conversation = self._request.conversation
+        self.begin_stream(() if conversation is None else conversation.headers)
+
     def tick(self) -> None:
         if self._ended:
             return
@@ -128,7 +133,7 @@ class Output:
         self._silent_s += TICK_S
         if self._request.head.stream and self._silent_s >= self._ping_after_s and (self._streamed or not self.begun):
             self._silent_s = 0.0
-            self.begin_stream()
+            self._begin_early()
             self._metrics.pings.cell().add()
             self._caller.write(self._request.dialect.ping())
             self._writes_seen = self._caller.writes

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from harness import serving
 from raw_caller import Answer
-from scripted_upstream import DONE, Upstream, delta, hangs, says, streams, upstream
+from scripted_upstream import DONE, Upstream, Visit, delta, hangs, says, streams, upstream
 
-from moltbot_edge.config.schema import Config, Key, Model, Router, Sessions
+from moltbot_edge.config.schema import Config, Key, Limits, Model, Router, Sessions
+from moltbot_edge.upstream.ticker import TICK_S
 
 pytestmark = pytest.mark.anyio
 
@@ -143,6 +145,21 @@ async def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None
         answer = await gateway.ask(asks("hello", session=name))
     assert answer.status == 400
     assert answer.json["error"]["param"] == "session"
+
+
+async def test_a_stream_that_pings_began_says_where_it_is_kept(tmp_path: Path) -> None:
+    async def late(visit: Visit) -> None:
+        await asyncio.sleep(4 * TICK_S)
+        await streams([delta("late"), FINISH, DONE])(visit)
+
+    async with upstream(late) as box:
+        settings = msgspec.structs.replace(kept(tmp_path, box), limits=Limits(ping_after_s=TICK_S))
+        async with serving(settings) as gateway:
+            answer = await gateway.ask(asks("a", stream=True), SESSION)
+            (turn,) = (await gateway.get("/v1/sessions/talk")).json["turns"]
+    assert answer.body.startswith(b": ping")
+    assert answer.header("x-moltbot-session") == "talk"
+    assert answer.header("x-moltbot-turn") == turn["id"]
 
 
 SYSTEM: dict[str, tuple[str, str, Callable[[str], dict[str, str]] | None]] = {
