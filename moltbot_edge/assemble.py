@@ -417,7 +417,7 @@ def _sessions(auth: Auth, sessions: Sessions, budget: BodyBudget, limits: Limits
     from moltbot_edge.server.sessions import METHODS, SessionsEndpoints
 
     archive = Archive(sessions.store, sessions.new_name)
-    reading = Reading(sessions, budget)
+    reading = Reading(sessions)
     kept = SessionsEndpoints(auth, archive, reading, budget, limits.body_bytes, limits.client_stall_s)
     entries = Entries(sessions, reading.loaded, time.time)
     responses = ResponsesEndpoints(auth, reading, entries)

@@ -199,6 +199,22 @@ class Sessions:
                 request.conversation = None
                 share.end()
 
+    @asynccontextmanager
+    async def loaded(self, owner: str, name: str) -> AsyncIterator[Kept | None]:
+        """For who only looks at it: as long as it is open, it is one of those at work."""
+        store = await self.store()
+        await self._room.enter()
+        size = 0
+        try:
+            kept = await store.load(owner, name)
+            size = 0 if kept is None else kept.size_bytes
+        finally:
+            share = self._room.entered(size, 0)
+        try:
+            yield kept
+        finally:
+            share.end()
+
     def _joined(
         self, store: Store, request: Request, name: str, kept: Kept | None, chat: ChatRequest, share: Share
     ) -> Conversation:

@@ -1,10 +1,8 @@
-"""What the endpoints of kept conversations share: room for one while it is read, its path, a page of a list."""
+"""What the endpoints of kept conversations share: how one is looked at, its path, a page of a list."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
@@ -14,10 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from moltbot_edge.core.errors import InvalidRequest
-from moltbot_edge.core.session import Kept
 from moltbot_edge.gateway.sessions import Sessions
-from moltbot_edge.server.body import Held
-from moltbot_edge.server.limits import BodyBudget
 
 LISTED: Final = 20  # where nobody says how many, as OpenAI has it
 MOST_LISTED: Final = 100
@@ -26,25 +21,10 @@ T = TypeVar("T")
 
 
 class Reading:
-    """Sessions, loaded one after another."""
+    """Sessions, to be looked at."""
 
-    def __init__(self, sessions: Sessions, budget: BodyBudget) -> None:
-        self._sessions = sessions
-        self._budget = budget
-        self._loading = asyncio.Lock()
-
-    @asynccontextmanager
-    async def loaded(self, owner: str, name: str) -> AsyncIterator[Kept | None]:
-        """What one of them loads has its room among bodies before the next one does."""
-        held = Held(self._budget, 1)
-        try:
-            async with self._loading:
-                kept = await (await self._sessions.store()).load(owner, name)
-                if kept is not None:
-                    await held.take(min(kept.size_bytes, self._budget.limit_bytes))
-            yield kept
-        finally:
-            held.give()
+    def __init__(self, sessions: Sessions) -> None:
+        self.loaded = sessions.loaded
 
 
 def pieces(request: Request, root: str) -> Sequence[str]:
