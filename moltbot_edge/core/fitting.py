@@ -114,7 +114,8 @@ def fitted(talk: Talk, window: Window, size: Callable[[Turn], Size] | None = Non
     needed = prompt(kept, not place.begins)
     most = window.tokens - int(min(room, window.tokens * LEAST_REPLY_SHARE))
     surely = 1.0 if not window.tells else SURELY_LEARNED if learned else SURELY
-    if needed * surely > most:
+    opaque = window.tells and not all(map(tokens.is_plain, talk.new))  # of pictures nothing is sure
+    if needed * surely > most and not opaque:
         parts = {
             "the message": max(rate, 1.0) * of_new,
             "the system text": rate * of_system,
@@ -183,7 +184,7 @@ def _too_long(window: Window, needed: int, most: int, parts: dict[str, int]) -> 
     each = ", ".join(f"{name} {some}" for name, some in parts.items() if some)
     error = PromptTooLong(
         f"prompt is too long: about {needed} tokens > {most} maximum, without anything that was said before: {each}; "
-        f"{window.deployment} takes {window.tokens}, the reply among them"
+        f"{window.deployment} takes {window.tokens} of context, the reply among them"
     )
     error.retryable = True  # another one may have more room
     return error

@@ -97,6 +97,26 @@ def test_a_conversation(target: Target, made: Made) -> None:
     assert then.text
 
 
+def test_a_conversation_that_is_kept(target: Target) -> None:
+    model = ChatOpenAI(
+        model=target.chat,
+        base_url=f"{target.url}/v1",
+        api_key=KEY,
+        temperature=0,
+        max_tokens=16,
+        timeout=TIMEOUT_S,
+        use_responses_api=True,
+        use_previous_response_id=True,
+    )
+    first = [HumanMessage(QUESTION)]
+    reply = model.invoke(first)
+    then = model.invoke([*first, reply, HumanMessage("And of Italy?")])
+    assert reply.response_metadata["id"] != then.response_metadata["id"]
+    assert reply.usage_metadata is not None
+    assert then.usage_metadata is not None
+    assert then.usage_metadata["input_tokens"] > reply.usage_metadata["input_tokens"]
+
+
 @each
 def test_a_stream(target: Target, made: Made) -> None:
     pieces = list(made(target).stream(QUESTION))

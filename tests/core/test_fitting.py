@@ -258,6 +258,14 @@ def test_what_may_fit_is_left_to_a_model_that_says_so_itself() -> None:
         fitted(Talk((), (), (), (message,)), msgspec.structs.replace(WINDOW, tells=False))
 
 
+def test_a_picture_is_refused_by_nobody_but_who_sees_it() -> None:
+    talk = Talk((), (), (), (Message(Role.USER, (Image(url="x"),)),))
+    window = msgspec.structs.replace(WINDOW, tokens=512)
+    assert fitted(talk, window).cut is None
+    with pytest.raises(PromptTooLong):
+        fitted(talk, msgspec.structs.replace(window, tells=False))
+
+
 def test_what_the_model_just_counted_is_believed() -> None:
     message = user(words(1500))
     with pytest.raises(PromptTooLong):
