@@ -153,4 +153,6 @@ def checked_name(name: str, param: str = "session") -> str:
             f"a session's name is 1 to {NAME_CHARS} letters, digits and signs without a space, found {name[:40]!r}",
             param=param,
         )
+    if name in (".", ".."):
+        raise InvalidRequest(f"{name!r} is no name of a session: in an address it is another folder", param=param)
     return name

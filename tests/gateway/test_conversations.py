@@ -139,7 +139,7 @@ async def test_or_is_refused(tmp_path: Path) -> None:
     assert second.json["error"]["code"] == "session_busy"
 
 
-@pytest.mark.parametrize("name", ["", "two words", "x" * 129, "t\u00e4lk"])
+@pytest.mark.parametrize("name", ["", "..", "two words", "x" * 129, "t\u00e4lk"])
 async def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
     async with upstream(says("hi")) as box, serving(kept(tmp_path, box)) as gateway:
         answer = await gateway.ask(asks("hello", session=name))
