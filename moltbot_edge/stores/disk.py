@@ -43,11 +43,11 @@ ROW_BYTES: Final = 2048  # at most, of the pages that a turn takes beside its ow
 class Disk:
     def __init__(self, options: StoreOptions) -> None:
         self._options = options
+        self._turnstile = Turnstile(options.waiters)
         self._recent = Recent()
         self._starts: dict[tuple[str, str], bytes] = {}
         self._folder = Folder(Path(options.path), options.clock, log, self._recent)
-        self._worker = Worker(self._folder, self._tidy, log)
-        self._turnstile = Turnstile(options.waiters)
+        self._worker = Worker(self._folder, self._tidy, self._turnstile.in_use, log)
         self._walked = 0  # up to this row each is of a session that went on after it
         self._tidied = 0.0
         self._full = False

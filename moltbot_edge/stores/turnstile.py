@@ -27,6 +27,10 @@ class Turnstile:
         """Raises `SessionBusy` and `Overloaded`, as `core.store.Store.held`."""
         return _Held(self, (owner, session), wait_s)
 
+    def in_use(self) -> int:
+        """How many sessions are."""
+        return len(self._lines)
+
     async def enter(self, key: tuple[str, str], wait_s: float) -> None:
         line = self._lines.get(key)
         if line is None:

@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 GROUP: Final = 64  # writes of a commit
 PENDING: Final = 1024  # that wait for the thread; each holds a turn
+GATHER_S: Final = 0.002  # that a write waits for others, where sessions are at work whose turns may end now
 IDLE_S: Final = 60.0
 FAILURES: Final = (sqlite3.Error, OSError, Timeout)
 
@@ -48,16 +49,22 @@ class Worker:
     """*tidy* is called when something was written, and once a minute when nothing is asked; True: there is more.
 
     What is asked is handed to the thread as one group, and answered as one: to wake a thread, and to be woken by it,
-    costs as much as a turn's own row. While it is at work the next group gathers.
+    costs as much as a turn's own row. While it is at work the next group gathers, and else a moment, if there are more
+    sessions *at_work* than ask.
     """
 
-    def __init__(self, folder: Folder, tidy: Callable[[Table], bool], log: logging.Logger) -> None:
+    def __init__(
+        self, folder: Folder, tidy: Callable[[Table], bool], at_work: Callable[[], int], log: logging.Logger
+    ) -> None:
         self.folder = folder
+        self._at_work = at_work
         self._tidy = tidy
         self._log = log
         self._groups: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._waiting: list[_Job] = []
-        self._busy = False  # a group is with the thread, or about to be
+        self._busy = False  # a group is with the thread, or gathers
+        self._gathering: asyncio.TimerHandle | None = None
+        self._since = 0.0  # that the first of those waits, by the loop's clock
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._work, name="sessions", daemon=True)
@@ -71,6 +78,8 @@ class Worker:
         self._stopping = True
         if not self._busy:
             self._groups.put(None)
+        elif self._gathering is not None:
+            self._hand_over()
         await asyncio.to_thread(self._thread.join)
 
     async def ask(self, do: Callable[[Table], T], *, writes: bool = False) -> T:
@@ -79,10 +88,14 @@ class Worker:
             raise Overloaded(f"{len(self._waiting)} reads and writes of sessions wait for the disk", retry_after_s=5.0)
         assert self._loop is not None
         job = _Job(do, writes, self._loop.create_future())
+        if not self._waiting:
+            self._since = self._loop.time()
         self._waiting.append(job)
         if not self._busy:
             self._busy = True
-            self._loop.call_soon(self._hand_over)  # with what others ask in this turn of the loop
+            self._loop.call_soon(self._gather)  # with what others ask in this turn of the loop
+        elif self._gathering is not None and not self._is_early():
+            self._hand_over()
         try:
             done: T = await job.future
         except asyncio.CancelledError:
@@ -92,7 +105,22 @@ class Worker:
             raise
         return done
 
+    def _gather(self) -> None:
+        assert self._loop is not None
+        until = self._since + GATHER_S
+        if self._waiting and not self._stopping and self._is_early() and self._loop.time() < until:
+            self._gathering = self._loop.call_at(until, self._hand_over)
+        else:
+            self._hand_over()
+
+    def _is_early(self) -> bool:
+        """Whether others may ask in a moment, and nobody waits who only reads."""
+        return len(self._waiting) < min(self._at_work(), GROUP) and all(job.writes for job in self._waiting)
+
     def _hand_over(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         group = [job for job in self._waiting[:GROUP] if not job.future.cancelled()]
         del self._waiting[:GROUP]
         self._busy = bool(group or self._waiting)
@@ -114,7 +142,7 @@ class Worker:
             else:
                 job.future.set_result(job.result)
         if last:
-            self._hand_over()
+            self._gather()
 
     # From here on in the thread.
 
