@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import os
 import random
 import secrets
 import signal
@@ -36,6 +35,7 @@ from moltbot_edge.gateway.directory import Directory, Find
 from moltbot_edge.gateway.exchange import Exchange
 from moltbot_edge.gateway.experience import Experience
 from moltbot_edge.gateway.keeping import Keeping
+from moltbot_edge.gateway.noise import Noise
 from moltbot_edge.gateway.plan import Planner
 from moltbot_edge.gateway.rounds import Rounds
 from moltbot_edge.gateway.sessions import SessionLimits, Sessions
@@ -149,6 +149,7 @@ def assemble(
     catalog = catalog_of(config, found_models(stores), stores)
     metrics = Metrics()
     ticker = Ticker()
+    noise = Noise()
     dialects = _dialects(catalog, registry)
     openai = dialects.made("openai-chat")
     upstreams = Upstreams(dialects.named, _wire_limits(config.limits), ticker, Names(), Certificates(environment))
@@ -206,7 +207,7 @@ def assemble(
         exchange_limits,
         now=time.monotonic,
         clock=time.time,
-        new_id=lambda: os.urandom(12).hex(),
+        new_id=lambda: noise(12).hex(),
         fitting=lambda: _fitting(config, exchange, openai, metrics),
         rendering=rendering,
     )
@@ -221,7 +222,7 @@ def assemble(
         metrics,
         clock=time.time,
         now=time.monotonic,
-        noise=os.urandom,
+        noise=noise,
     )
     exchange = Exchange(
         directory,

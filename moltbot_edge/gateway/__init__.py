@@ -17,4 +17,5 @@ output       the caller's side: begun once, kept open with pings, ended cleanly
 experience   what became of choices, for policies that learn; keeping, in a file
 dialects     which one is spoken at a path, each made at its first use
 caller       what the gateway needs of a server
+noise        random bytes for ids
 """
