@@ -206,7 +206,8 @@ class Redis:
         return answer
 
     def _translated(self, error: Exception) -> StoreError:
-        where = self._options.url.rpartition("@")[2]  # what stands before it is secret
+        # What stands before an @ is secret, and so may be what stands behind a question mark.
+        where = self._options.url.rpartition("@")[2].partition("?")[0]
         match error:
             case exceptions.OutOfMemoryError():
                 return StoreFull(f"the Redis server at {where} has no room for sessions ({error})", retry_after_s=5.0)
