@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from moltbot_edge.config.load import read
-from moltbot_edge.config.places import sessions_folder
+from moltbot_edge.config.places import sessions_folder, sessions_where
+from moltbot_edge.config.schema import Sessions
 
 
 def test_a_services_folder_is_the_one_that_systemd_made() -> None:
@@ -64,3 +65,15 @@ def test_what_the_configuration_says_counts_more(tmp_path: Path) -> None:
     assert read(None, {}).config.sessions.path.endswith("/sessions")
     said = {**environment, "MOLTBOT_EDGE_SESSIONS_PATH": "/data/talks"}
     assert read(file, said).config.sessions.path == "/data/talks"
+
+
+def test_where_they_are_is_said_without_a_password() -> None:
+    assert sessions_where(Sessions(path="/talks")) == "in /talks"
+    assert sessions_where(Sessions(store="memory")) == "in memory, until this ends"
+    assert sessions_where(Sessions(store="mine")) == "by the plug-in 'mine'"
+    for url, shown in (
+        ("redis://box:6379/0", "box:6379/0"),
+        ("rediss://user:secret@box/0?password=secret", "box/0"),
+        ("unix:///run/redis.sock", "/run/redis.sock"),
+    ):
+        assert sessions_where(Sessions(store="redis", url=url)) == f"at the Redis server {shown}"
