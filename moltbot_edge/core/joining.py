@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, takewhile
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -108,8 +108,9 @@ def _found(
     """The turn after which *sent* goes on, how many of its messages that turn ends, and its ids as they are here.
 
     The longest that is recognised counts, and of those the latest turn. Replies that are known, after a beginning that
-    is not, are of a history that was changed: it is a beginning of its own. None: all is new. *only* is the one turn
-    that it may be.
+    is not, are of a history that was changed: it is a beginning of its own. So is one that is known only from what a
+    caller sent with its question, as who asks that question otherwise: it stands beside that turn. None: all is new.
+    *only* is the one turn that it may be.
     """
     if not turns or (len(sent) == 1 and sent[0].role is not Role.ASSISTANT):
         return None
@@ -120,27 +121,43 @@ def _found(
     ours = {turn.id: (*_said(turn.messages), *replies[turn.id]) for turn in turns}
     theirs = [tuple(_said([message])) for message in sent]
     known = {turn.id: turn for turn in turns}
-    by_ending: dict[Said, list[Turn]] = {}
-    for turn in turns:
-        if turn.reply.role is Role.ASSISTANT and (ending := _ending(_before(turn, ours, known))) is not None:
-            by_ending.setdefault(ending, []).append(turn)
-    seen = False
+    by_ending: dict[Said, list[_Place]] = {}
+    for place in (one for turn in turns for one in _places(turn)):
+        if only in (None, place.turn.id) and (ending := _ending(_before(place, ours, known))) is not None:
+            by_ending.setdefault(ending, []).append(place)
+    seen, beside = False, None
     for end in reversed(ends):
         if (ending := _ending(_backwards(theirs[: end + 1]))) is None:
             continue
-        for turn in reversed(by_ending.get(ending, ())):
-            if only not in (None, turn.id):
-                continue
-            ours_before = _before(turn, ours, known)
+        for place in reversed(by_ending.get(ending, ())):
+            ours_before = _before(place, ours, known)
             if _ends_with(ours_before, _backwards(theirs[: end + 1])):
                 if from_beginning and next(ours_before, None) is not None:
                     continue
-                before = session.path(turns, turn.id)
-                return turn.id, end + 1, _ids(list(session.messages(before)), sent[: end + 1])
-            if not seen and ending[0] is Role.ASSISTANT:
+                if place.asked is None:
+                    before = session.path(turns, place.turn.id)
+                    return place.turn.id, end + 1, _ids(list(session.messages(before)), sent[: end + 1])
+                seen, beside = True, beside or place.turn
+            elif place.asked is None and not seen and ending[0] is Role.ASSISTANT:
                 reply = takewhile(lambda one: one[0] is Role.ASSISTANT, _backwards(theirs[: end + 1]))
-                seen = _ends_with(_before(turn, ours, known), reply)
-    return (None, 0, {}) if seen and only is None else None
+                seen = _ends_with(_before(place, ours, known), reply)
+    if not seen or only is not None:
+        return None
+    return None if beside is None else beside.parent, 0, {}
+
+
+class _Place(NamedTuple):
+    """Behind the reply of *turn*, or behind so many of the messages that were *asked* with it."""
+
+    turn: Turn
+    asked: int | None = None
+
+
+def _places(turn: Turn) -> Iterator[_Place]:
+    for end in _ends(turn.messages, silent=False):
+        yield _Place(turn, end + 1)
+    if turn.reply.role is Role.ASSISTANT:
+        yield _Place(turn)
 
 
 def _ends(sent: Sequence[Message], *, silent: bool) -> Iterator[int]:
@@ -166,9 +183,12 @@ def _backwards(said: Sequence[Sequence[Said]]) -> Iterator[Said]:
         yield from reversed(message)
 
 
-def _before(turn: Turn, ours: Mapping[str, Sequence[Said]], known: Mapping[str, Turn]) -> Iterator[Said]:
-    """What was said up to the end of *turn*, the last first."""
-    one: Turn | None = turn
+def _before(place: _Place, ours: Mapping[str, Sequence[Said]], known: Mapping[str, Turn]) -> Iterator[Said]:
+    """What was said up to *place*, the last first."""
+    one: Turn | None = place.turn
+    if place.asked is not None:
+        yield from reversed(list(_said(place.turn.messages[: place.asked])))
+        one = known.get(place.turn.parent) if place.turn.parent is not None else None
     for _ in known:  # no ring goes round twice
         if one is None:
             return

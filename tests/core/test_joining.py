@@ -121,6 +121,20 @@ def test_a_history_whose_beginning_was_changed_is_a_beginning_of_its_own() -> No
     assert list(found.messages) == list(found.request.messages) == sent
 
 
+def test_who_came_with_a_history_and_asks_otherwise_stands_beside_it() -> None:
+    asked = (*SAID, says(U, "With mathematics."))
+    history = kept([], joined([], asks(*asked)), says(A, "In two dimensions."))
+    for last in (asked[-1], says(U, "Without mathematics.")):
+        found = joined(history, asks(*SAID, last))
+        assert (found.parent, found.messages) == (None, (*SAID, last))
+    more = asked[-1], says(A, "In two dimensions."), says(U, "And why?")
+    assert joined(history, asks(*SAID, *more)).messages == more[2:]
+    shown = says(U, "Ping"), says(A, "Pong")
+    history = kept(history, joined(history, asks(*shown, says(U, "And why?"))), says(A, "Because."))
+    beside = joined(history, asks(*shown, says(U, "And how?")))
+    assert (beside.parent, len(beside.messages)) == (history[0].id, 3)
+
+
 def test_replies_that_nobody_here_gave_are_new() -> None:
     sent = [says(U, "Ping"), says(A, "Pong"), says(U, "Ping")]
     found = joined(HISTORY, asks(*sent))
