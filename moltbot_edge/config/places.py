@@ -51,5 +51,6 @@ def sessions_where(said: Sessions) -> str:
         case "memory":
             return "in memory, until this ends"
         case "redis":
-            return f"at the Redis server {said.url.rpartition('@')[2].partition('?')[0].rpartition('//')[2]}"
+            server = said.url.partition("?")[0].rpartition("@")[2]
+            return f"at the Redis server {server.partition('://')[2] or server}"
     return f"by the plug-in {said.store!r}"
