@@ -1,7 +1,8 @@
 """What a turn of 1 KiB costs the disk store, among few sessions and among many: `python scripts/benchmark/sessions.py`.
 
 Bytes are those of /proc/self/io: handed to write(), and given to the disk in pages of 4 KiB. Each row includes what
-the log's end writes to its place, after TURNS turns; as many reads are measured for themselves. Not a test: a table.
+the log's end writes to its place, after TURNS turns; 200 reads are measured for themselves, of which the store has in
+memory what went on lately. CPU is of all threads. Not a test: a table.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ async def measured(folder: str) -> None:
     chance = random.Random(1)
     print(f"{TURNS} turns of 1 KiB in {ACTIVE} sessions; the log has {LOG_PAGES} pages")
     print(
-        "sessions in the store | bytes to write() | bytes to the disk | append, median us | read, bytes |"
+        "sessions in the store | bytes to write() | bytes to the disk | append, median us | its CPU us | read, bytes |"
         " load, median us"
     )
     async with Disk(options).open() as store:
@@ -80,13 +81,14 @@ async def measured(folder: str) -> None:
             await store._worker.ask(to_its_place)
             there = count
             leaves = {f"new-{count}-{number}": "" for number in range(ACTIVE)}
-            before, appends = written(), []
+            before, appends, cpu_s = written(), [], 0.0
             for _ in range(TURNS):
                 session = chance.choice(list(leaves))
                 one = turn(chance, leaves[session] or None)
-                began = time.perf_counter()
+                began, used_s = time.perf_counter(), time.process_time()
                 await store.append("kitchen", session, one, leaves[session] or None)
                 appends.append(time.perf_counter() - began)
+                cpu_s += time.process_time() - used_s
                 leaves[session] = one.id
             await store._worker.ask(to_its_place)
             after, loads = written(), []
@@ -97,7 +99,10 @@ async def measured(folder: str) -> None:
             read = written()[0] - after[0] + written()[1] - after[1]
             calls, pages = ((late - early) / TURNS for early, late in zip(before, after, strict=True))
             medians = [sorted(times)[len(times) // 2] * 1e6 for times in (appends, loads)]
-            print(f"{count:>21} | {calls:16.0f} | {pages:17.0f} | {medians[0]:17.0f} | {read:11} | {medians[1]:15.0f}")
+            print(
+                f"{count:>21} | {calls:16.0f} | {pages:17.0f} | {medians[0]:17.0f} | {cpu_s / TURNS * 1e6:10.0f} |"
+                f" {read:11} | {medians[1]:15.0f}"
+            )
 
 
 if __name__ == "__main__":
