@@ -25,7 +25,9 @@ COMMANDS: Final[Mapping[str, Listed]] = {
     "keys": Listed("a secret for a caller, and its line for the configuration", "moltbot-edge keys new kitchen"),
     "models": Listed("the models of this board: list, load, unload, remove, pull", "moltbot-edge models list"),
     "plugins": Listed("what was found of plug-ins, and what they may import", "moltbot-edge plugins --modules"),
-    "sessions": Listed("kept conversations: list, show, export, import, delete", "moltbot-edge sessions show talk"),
+    "sessions": Listed(
+        "kept conversations: list, show, export, import, delete, compact", "moltbot-edge sessions show talk"
+    ),
     "router": Listed("where a request would go, and why", "moltbot-edge router explain request.json"),
 }
 OWN_OPTIONS: Final = ("-h", "--help", "--version")

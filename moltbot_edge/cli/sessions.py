@@ -41,16 +41,20 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _common(command: F) -> F:
+def _of_gateway(command: F) -> F:
     for option in (
-        click.option(
-            "--owner", metavar="KEY", help="The name of the key whose sessions are meant; with list, '*' is all."
-        ),
         click.option("--key", envvar=KEY_VARIABLE, help="A caller's key, where the gateway wants one."),
         click.option("--config", "file", type=click.Path(path_type=Path), help="The configuration, a YAML file."),
     ):
         command = option(command)
     return command
+
+
+def _common(command: F) -> F:
+    owner = click.option(
+        "--owner", metavar="KEY", help="The name of the key whose sessions are meant; with list, '*' is all."
+    )
+    return _of_gateway(owner(command))
 
 
 def _with_json(command: F) -> F:
@@ -185,8 +189,8 @@ Example:
   moltbot-edge sessions compact"""
 )
 @_with_json
-@_common
-def compact(file: Path | None, key: str | None, owner: str | None, as_json: bool) -> None:
+@_of_gateway
+def compact(file: Path | None, key: str | None, as_json: bool) -> None:
     """Give the disk back what deleted sessions took.
 
     Their bytes are not in the file any more then. Every session waits meanwhile: some seconds for 100 MB.

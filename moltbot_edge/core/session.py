@@ -150,7 +150,8 @@ def checked_name(name: str, param: str = "session") -> str:
     """A session's name as the caller chose it. Raises `InvalidRequest`."""
     if not name or len(name) > NAME_CHARS or not all("!" <= char <= "~" for char in name):
         raise InvalidRequest(
-            f"a session's name is 1 to {NAME_CHARS} letters, digits and signs without a space, found {name[:40]!r}",
+            f"a session's name is 1 to {NAME_CHARS} letters, digits and signs of ASCII without a space, found "
+            + (f"{len(name)} of them" if len(name) > NAME_CHARS else repr(name)),
             param=param,
         )
     if name in (".", ".."):

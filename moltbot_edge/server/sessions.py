@@ -40,7 +40,7 @@ COPIES: Final = 2  # an import, and what is read of it
 METHODS: Final = ("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS", "TRACE")  # below: 405 says which
 
 
-class _Fork(msgspec.Struct):
+class _Fork(msgspec.Struct, forbid_unknown_fields=True):
     at: str | None = None
     session: str | None = None
 

@@ -94,6 +94,8 @@ def offline(port: int, where: str) -> str:
 def test_the_help_of_each_command_has_an_example(run: Run, name: str) -> None:
     done = run("sessions", name, "--help")
     assert (done.returncode, f"  moltbot-edge sessions {name}" in done.stdout.partition("Example:")[2]) == (0, True)
+    assert ("--owner" in done.stdout) == (name != "compact")  # which is of all of them
+    assert name in run("--help").stdout.partition("  sessions ")[2].partition("router")[0]
 
 
 def test_a_running_gateway_is_asked(run: Run, port: int, tmp_path: Path) -> None:
@@ -144,7 +146,7 @@ def test_what_one_command_prints_as_json_is_one_object(run: Run, port: int, tmp_
 
 @pytest.mark.parametrize("runs", [True, False])
 def test_any_name_can_be_said(run: Run, port: int, tmp_path: Path, runs: bool) -> None:
-    names = ["a/export", "import", "50%2F", "..", "a+b&c=d?#1"]
+    names = ["a/export", "import", "50%2F", "...", "a+b&c=d?#1"]
     file = exported(tmp_path)
     with gateway(tmp_path, port) if runs else nullcontext():
         for name in names:

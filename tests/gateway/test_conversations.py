@@ -139,12 +139,22 @@ async def test_or_is_refused(tmp_path: Path) -> None:
     assert second.json["error"]["code"] == "session_busy"
 
 
-@pytest.mark.parametrize("name", ["", "..", "two words", "x" * 129, "t\u00e4lk"])
-async def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("", "found ''"),
+        ("..", "'..' is no name"),
+        ("two words", "without a space"),
+        ("x" * 129, "found 129 of them"),
+        ("t\u00e4lk", "signs of ASCII without a space, found 't\u00e4lk'"),
+    ],
+)
+async def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str, found: str) -> None:
     async with upstream(says("hi")) as box, serving(kept(tmp_path, box)) as gateway:
         answer = await gateway.ask(asks("hello", session=name))
     assert answer.status == 400
     assert answer.json["error"]["param"] == "session"
+    assert found in answer.json["error"]["message"]
 
 
 async def test_a_stream_that_pings_began_says_where_it_is_kept(tmp_path: Path) -> None:

@@ -162,6 +162,7 @@ async def test_a_session_goes_on_from_where_it_is_forked_and_stays_as_it_was(tmp
             ({"at": "01m8"}, 400, "no turn '01m8'"),
             ({"session": "a b"}, 400, "a session's name is"),
             ({"at": 3}, 400, "expected"),
+            ({"turn": second}, 400, "unknown field `turn`"),
             (b"x" * 5000, 413, "larger than"),
         ):
             refused = await gateway.ask(body, path=at("talk", "/fork"))
@@ -238,7 +239,7 @@ async def test_what_is_deleted_is_gone(tmp_path: Path) -> None:
         assert len(json.loads(box.asked[-1].body)["messages"]) == 1
 
 
-NAMES = ["a/b", "a/export", "export", "import", "50%", "%2F", "what?", "#1", "..", "a+b", "a&b=c", "talk/fork", '"{}']
+NAMES = ["a/b", "a/export", "export", "import", "50%", "%2F", "what?", "#1", "...", "a+b", "a&b=c", "talk/fork", '"{}']
 
 
 @pytest.mark.parametrize("name", NAMES)
