@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from moltbot_edge.config.catalog import catalog_of, engines_of
-from moltbot_edge.config.places import sessions_where
+from moltbot_edge.config.places import can_be_kept, sessions_where
 from moltbot_edge.config.schema import MIB, Config, Limits, Router
 from moltbot_edge.config.schema import Sessions as SessionSettings
 from moltbot_edge.core.budget import Terms
@@ -91,6 +91,7 @@ class Gateway:
         self.stores = tuple(stores)
         self.needs_key = bool(config.keys)
         self.sessions_where = sessions_where(config.sessions)
+        self.keeps_sessions = can_be_kept(config.sessions)
         self.has_engines = any(not one.engine_command for one in engines_of(catalog).values())  # of llama-server
         self.callers = listener.callers
         self._server = config.server

@@ -75,6 +75,12 @@ def serve(ctx: click.Context, file: Path | None, host: str | None, port: str | N
             "install llama.cpp, or name its llama-server in engines.command",
             err=True,
         )
+    if not gateway.keeps_sessions:
+        click.echo(
+            f"sessions cannot be kept {gateway.sessions_where}: user {os.geteuid()} may not write there. Let this user "
+            "have the folder, or give `sessions.path` another; until then, only what asks for no session is served",
+            err=True,
+        )
     # What exists now stays until the end: the collector need not look at it again.
     gc.freeze()
     gc.enable()
@@ -113,7 +119,8 @@ def _greet(gateway: Gateway, url: str) -> None:
     click.echo(f"moltbot-edge {__version__} serves {listed}")
     click.echo(f"  try it    curl -N {url}/v1/chat/completions{key} -d {shlex.quote(body)}")
     click.echo(f"  base URL  {url}/v1  (for an OpenAI SDK; {'a key of yours' if key else 'any text'} as the API key)")
-    click.echo(f"  sessions  {gateway.sessions_where}, of who sends the header x-moltbot-session: NAME")
+    if gateway.keeps_sessions:
+        click.echo(f"  sessions  {gateway.sessions_where}, of who sends the header x-moltbot-session: NAME")
     click.echo(f"  metrics   {url}/metrics")
 
 

@@ -43,6 +43,16 @@ def _ours(folder: Path) -> bool:
     return False
 
 
+def can_be_kept(said: Sessions) -> bool:
+    """Whether this user may write where they are to lie, as far as it is seen without writing."""
+    if said.store != "disk":
+        return True
+    folder = Path(said.path)
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent  # it would be made in the one above
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
 def sessions_where(said: Sessions) -> str:
     """For people, without a password."""
     match said.store:

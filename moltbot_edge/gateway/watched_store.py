@@ -39,7 +39,6 @@ async def watched(
         raise
     except Exception as error:  # of whoever wrote it
         raise _failed(error, where) from error
-    log.info("sessions are kept %s", where)
     try:
         yield WatchedStore(store, where, metrics, now)
     finally:
@@ -53,6 +52,7 @@ class WatchedStore:
         self._where = where
         self._metrics = metrics
         self._trouble: tuple[StoreError, str] | None = None  # and at what
+        self._told = False  # where they are kept: once it is known that they can be
 
     @property
     def trouble(self) -> StoreError | None:
@@ -103,6 +103,9 @@ class WatchedStore:
             self._metrics.session_store_seconds.cell(action).observe(self.now() - began)
         if self._trouble is not None:
             self._went_well(action)
+        elif not self._told:
+            self._told = True
+            log.info("sessions are kept %s", self._where)
         return done
 
     def failed(self, error: GatewayError, action: str) -> None:
@@ -121,6 +124,7 @@ class WatchedStore:
         assert self._trouble is not None
         if self._store.trouble is None and (action == self._trouble[1] or action in WRITES):
             self._trouble = None
+            self._told = True
             log.warning("sessions are kept again %s", self._where)
 
     def waited(self, began: float) -> None:

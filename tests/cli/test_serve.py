@@ -166,6 +166,30 @@ def test_sessions_lie_where_the_start_says_once_somebody_asks_for_one(tmp_path: 
     assert f"sessions are kept in {folder}" in log
 
 
+def test_where_no_session_can_be_kept_the_start_says_so_and_serves(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "moltbot.yaml").write_text(
+        "sessions: {path: file/sessions}\n"
+        "model_registry: [{name: chat, type: openai-chat, endpoint: 'http://127.0.0.1:9'}]"
+    )
+    with subprocess.Popen(
+        [*SERVE, "--port", "0"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        greeting = [process.stdout.readline() for _ in range(4)]
+        assert greeting[-1].startswith("  metrics ")
+        assert not any(line.startswith("  sessions ") for line in greeting)
+        port = re.search(r"127\.0\.0\.1:(\d+)", "".join(greeting))
+        assert port is not None
+        body = b'{"model":"chat","session":"talk","messages":[{"role":"user","content":"hi"}]}'
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/v1/chat/completions", body, WAIT_S)
+        process.terminate()
+        _, said = process.communicate(timeout=WAIT_S)
+    assert f"sessions cannot be kept in {tmp_path}/file/sessions: user {os.geteuid()} may not write there" in said
+    assert "sessions are kept in" not in said  # nor are they
+
+
 def test_what_the_start_made_is_no_work_for_the_garbage_collector_and_the_rest_is() -> None:
     script = """
 import gc

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from moltbot_edge.config.load import read
-from moltbot_edge.config.places import sessions_folder, sessions_where
+from moltbot_edge.config.places import can_be_kept, sessions_folder, sessions_where
 from moltbot_edge.config.schema import Sessions
 
 
@@ -77,3 +77,14 @@ def test_where_they_are_is_said_without_a_password() -> None:
         ("unix:///run/redis.sock", "/run/redis.sock"),
     ):
         assert sessions_where(Sessions(store="redis", url=url)) == f"at the Redis server {shown}"
+
+
+def test_whether_they_can_be_kept_is_seen_without_making_anything(tmp_path: Path) -> None:
+    assert can_be_kept(Sessions(path=str(tmp_path / "not" / "there")))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    for path in (str(tmp_path / "file"), str(tmp_path / "file" / "sessions")):
+        assert not can_be_kept(Sessions(path=path))
+        assert can_be_kept(Sessions(store="memory", path=path))
+    with as_nobody():
+        assert not can_be_kept(Sessions(path="/etc/moltbot/sessions"))
