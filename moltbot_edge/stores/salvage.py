@@ -131,7 +131,7 @@ def _beyond(con: sqlite3.Connection, at: int) -> int | None:
     step = 1
     while step < FARTHEST and _next(con, at + step) is None:
         step *= 2
-    if step >= FARTHEST or _next(con, at + step) == 0:
+    if step >= FARTHEST:
         return None
     failing, answering = at + step // 2, at + step
     while answering - failing > 1:
@@ -140,7 +140,7 @@ def _beyond(con: sqlite3.Connection, at: int) -> int | None:
             failing = middle
         else:
             answering = middle
-    return answering
+    return answering if _next(con, answering) else None
 
 
 def _next(con: sqlite3.Connection, at: int) -> int | None:
