@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType, ModuleType
 from typing import Any
 
 import msgspec
 
+from moltbot_edge import binary
 from moltbot_edge.core.dialect import Dialect
 from moltbot_edge.core.routing import Policy
 from moltbot_edge.kernel.marks import mark_of
@@ -218,10 +220,10 @@ def _named(plugin: Plugin) -> str:
 
 
 def _needs(kind: str, name: str, package: str) -> str:
-    return (
-        f"the {kind} {name!r} needs the package {package!r}, which is not here: "
-        f"pip install 'moltbot-edge[{name}]'; the executable of one file has no such part"
-    )
+    needed = f"the {kind} {name!r} needs the package {package!r}, which"
+    if binary.plugin_modules() is not None:
+        return f"{needed} this executable of one file has not: choose another, or run moltbot-edge from its source"
+    return f"{needed} is not here: {sys.executable} -m pip install 'moltbot-edge[{name}]'"
 
 
 def _known_kind(kind: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -352,8 +354,12 @@ def test_a_store_whose_package_is_not_there_says_what_to_install(
     monkeypatch.setitem(EXTRAS, ("store", "redis"), "a_package_that_is_not_there")
     assert problems("sessions: {store: redis}\n") == [
         "moltbot.yaml:1: sessions.store: the store 'redis' needs the package 'a_package_that_is_not_there', which is "
-        "not here: pip install 'moltbot-edge[redis]'; the executable of one file has no such part"
+        f"not here: {sys.executable} -m pip install 'moltbot-edge[redis]'"
     ]
+    monkeypatch.setitem(sys.modules, "moltbot_edge._contents", SimpleNamespace(PLUGIN_MODULES=()))
+    (said,) = problems("sessions: {store: redis}\n")
+    assert "this executable of one file has not" in said
+    assert "pip" not in said
 
 
 def test_nobody_asked_for_names_means_that_none_is_wrong(problems: Any) -> None:
