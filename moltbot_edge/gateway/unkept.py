@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
+from msgspec.structs import replace
+
 from moltbot_edge.core import record
 from moltbot_edge.core.errors import GatewayError, Overloaded, SessionConflict, StoreError
 from moltbot_edge.core.session import Kept, Turn
@@ -52,7 +54,13 @@ class Unkept:
         kept = await self._store.load(owner, session) or Kept(())
         there = {turn.id for turn in kept.turns}
         more = [one for one in held if one[0].id not in there]
-        return Kept((*kept.turns, *(turn for turn, _, _ in more)), kept.size_bytes + sum(size for *_, size in more))
+        turns = [after(turn, kept) for turn, _, _ in more]
+        return Kept((*kept.turns, *turns), kept.size_bytes + sum(size for *_, size in more))
+
+    def waiting(self, owner: str, session: str) -> Kept | None:
+        """What is held of it, for who goes on although the rest cannot be read."""
+        held = self._held.get((owner, session))
+        return Kept(tuple(turn for turn, _, _ in held), sum(size for *_, size in held)) if held else None
 
     async def append(self, owner: str, session: str, turn: Turn, leaf: str | None) -> None:
         """What cannot be taken now is held, and what was wrong raised all the same."""
@@ -113,8 +121,10 @@ class Unkept:
                     await self._store.append(*key, turn, leaf)
                 except SessionConflict:  # another gateway went on meanwhile: the two stand side by side
                     kept = await self._store.load(*key)
-                    if kept is None or all(one.id != turn.id for one in kept.turns):
-                        await self._store.append(*key, turn, None if kept is None else kept.leaf)
+                    if kept is None:
+                        await self._store.append(*key, turn, None)
+                    elif all(one.id != turn.id for one in kept.turns):
+                        await self._store.append(*key, after(turn, kept), kept.leaf)
                 if held and held[0][0] is turn:
                     held.pop(0)
                     self._size_bytes -= size_bytes
@@ -139,8 +149,13 @@ class Unkept:
         return there
 
 
+def after(turn: Turn, kept: Kept) -> Turn:
+    """*turn*, which did not know of what is *kept*: begun with nothing before it, it goes on there."""
+    return replace(turn, parent=kept.leaf) if turn.parent is None else turn
+
+
 @asynccontextmanager
-async def held_back(opening: AbstractAsyncContextManager[Store]) -> AsyncIterator[Store]:
+async def held_back(opening: AbstractAsyncContextManager[Store]) -> AsyncIterator[Unkept]:
     """The store that *opening* opens, with `Unkept` before it."""
     async with opening as store:
         unkept = Unkept(store)

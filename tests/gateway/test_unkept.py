@@ -12,7 +12,7 @@ import pytest
 from kept_sessions import options, turn, words
 
 from moltbot_edge.core.errors import SessionConflict, StoreFull, StoreUnreachable
-from moltbot_edge.core.session import Kept, Turn
+from moltbot_edge.core.session import Kept, Turn, path
 from moltbot_edge.gateway.unkept import Unkept
 from moltbot_edge.stores.memory import Memory
 
@@ -113,6 +113,29 @@ async def test_where_another_gateway_went_on_meanwhile_both_stand_side_by_side(t
         assert kept is not None
         assert list(map(words, kept.turns)) == ["one", "two, there", "two, here"]
         assert [one.parent for one in kept.turns] == [None, first.id, first.id]
+
+
+async def test_what_was_said_while_nothing_could_be_read_goes_on_with_what_is_kept(tmp_path: Path) -> None:
+    async with failing(tmp_path) as (store, unkept):
+        (first,) = await goes_on(store, "talk", "one")
+        store.gone = True
+        asked: list[Turn] = []
+        for said in ("two", "three"):
+            kept = unkept.waiting("", "talk")
+            leaf = None if kept is None else kept.leaf
+            asked.append(turn(said, after=leaf))
+            with pytest.raises(StoreFull):
+                await unkept.append("", "talk", asked[-1], leaf)
+        assert unkept.waiting("", "other") is None
+        store.gone = False
+        before = await unkept.load("", "talk")
+        assert before is not None
+        assert list(map(words, path(before.turns, before.leaf))) == ["one", "two", "three"]
+        await goes_on(unkept, "talk", "four")
+        kept = await store.load("", "talk")
+        assert kept is not None
+        assert list(map(words, kept.turns)) == ["one", "two", "three", "four"]
+        assert [one.parent for one in kept.turns] == [None, first.id, asked[0].id, asked[1].id]
 
 
 async def test_a_session_begun_meanwhile_is_there_and_gone_when_it_is_deleted(tmp_path: Path) -> None:
