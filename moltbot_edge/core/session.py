@@ -78,14 +78,23 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A session as a store has it: its *turns* in the order in which they came, and what they take in memory."""
+    """A session as a store has it: its *turns* in the order in which they came, and what they take in memory.
+
+    *unread* is the id of its last turn where that one is damaged.
+    """
 
     turns: tuple[Turn, ...]
     size_bytes: int = 0
+    unread: str | None = None
 
     @property
     def leaf(self) -> str | None:
         return self.turns[-1].id if self.turns else None
+
+    @property
+    def stands(self) -> str | None:
+        """The turn after which its store takes the next one: the leaf, or what cannot be read behind it."""
+        return self.unread or self.leaf
 
 
 def path(turns: Sequence[Turn], end: str | None) -> tuple[Turn, ...]:

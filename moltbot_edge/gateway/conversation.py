@@ -36,6 +36,7 @@ from moltbot_edge.core.staying import Held
 from moltbot_edge.core.store import Store
 from moltbot_edge.gateway.caller import Request
 from moltbot_edge.gateway.room import Share
+from moltbot_edge.gateway.unkept import after
 from moltbot_edge.metrics.catalogue import Metrics
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Conversation:
     """*turn_id* is of the turn that will be kept, and known before its reply is. *last* is the turn before it.
 
     *chat* is the whole conversation, as it is kept. *fits* has what there is of it for a deployment whose window is
-    smaller, *looks* what was found for each window, and *narrowed* what a refusal taught of it.
+    smaller, *looks* what was found for each window, and *narrowed* what a refusal taught of it. *unseen*: there may be
+    more of it, which cannot be read now.
     """
 
     def __init__(
@@ -93,8 +95,9 @@ class Conversation:
         self._held: Held | None = None
         self._store = store
         self.share: Share | None = None  # of memory
+        self.unseen = False
         self._turns = metrics.session_turns
-        self._leaf = None if kept is None else kept.leaf
+        self._leaf = None if kept is None else kept.stands
         self._turn = Turn(
             id=turn_id,
             at=at,
@@ -181,7 +184,9 @@ class Conversation:
                 return
             except SessionConflict:  # another one went on meanwhile; or the session left, being idle
                 kept = await self._store.load(self.owner, self.session)
-                self._leaf = None if kept is None else kept.leaf
+                self._leaf = None if kept is None else kept.stands
+                if kept is not None and self.unseen:
+                    turn = after(turn, kept)
         await self._store.append(self.owner, self.session, turn, self._leaf)
 
 

@@ -54,7 +54,7 @@ class Entries:
         """
         async with self._held(owner, name) as (store, kept):
             turn = self._turn(kept.leaf, tuple(messages), metadata, tuple(removes(kept)))
-            await store.append(owner, name, turn, kept.leaf)
+            await store.append(owner, name, turn, kept.stands)
             return [*kept.turns, turn]
 
     async def remove(self, owner: str, name: str, turn: str, check: Callable[[Kept], None]) -> None:
@@ -65,7 +65,7 @@ class Entries:
             if all(one.id in gone for one in kept.turns if one.answered or one.messages or one.metadata is not None):
                 await store.delete(owner, name)
             else:
-                await store.append(owner, name, self._turn(kept.leaf, removed=(turn,)), kept.leaf)
+                await store.append(owner, name, self._turn(kept.leaf, removed=(turn,)), kept.stands)
 
     async def delete(self, owner: str, name: str) -> None:
         store = await self._sessions.store()

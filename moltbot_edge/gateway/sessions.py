@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # imported at the first request that asks for a session
     from moltbot_edge.core.session import Kept
     from moltbot_edge.core.store import Store
     from moltbot_edge.gateway.conversation import Conversation
+    from moltbot_edge.gateway.unkept import Unkept
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class SessionLimits(msgspec.Struct, frozen=True):
     """Defaults and their reasons are in `config.schema.Sessions`. With 0 for *wait_s* nobody waits.
 
     *store_bytes* is 0 where the store has a limit of its own. *keeps_unasked*: also what nobody said to keep, where
-    callers of its dialect expect that.
+    callers of its dialect expect that. *answers_unseen*: also in a session that cannot be read.
     """
 
     wait_s: float
@@ -46,11 +47,17 @@ class SessionLimits(msgspec.Struct, frozen=True):
     at_work_bytes: int
     memory_wait_s: float
     waiters: int
+    answers_unseen: bool
 
 
 def named(head: Head) -> bool:
     """Whether *head* names its session, and it is not only where something that it sends is kept."""
     return head.session is not None and head.asked_by != "input"
+
+
+def _only_named(head: Head) -> bool:
+    """Whether it goes on with whatever is there, or begins."""
+    return head.session is not None and head.asked_by == "session" and head.parent is None
 
 
 class Sessions:
@@ -78,7 +85,7 @@ class Sessions:
         self._ends = AsyncExitStack()
         self._opening = asyncio.Lock()
         self._room = Room(limits.at_work_bytes, limits.memory_wait_s, limits.waiters)
-        self._store: Store | None = None
+        self._store: Unkept | None = None
         self._unopened: StoreError | None = None
 
     async def __aenter__(self) -> None:
@@ -105,7 +112,7 @@ class Sessions:
         size = None if self._store is None else self._store.size_bytes
         metrics.session_store_bytes.cell().set(size or 0)
 
-    async def store(self) -> Store:
+    async def store(self) -> Unkept:
         """Raises `StoreError`."""
         if self._store is None:
             from moltbot_edge.gateway.unkept import held_back
@@ -149,8 +156,9 @@ class Sessions:
         One that says after which turn it goes on has no need to be alone.
 
         Raises `InvalidRequest`, `UnknownSession` where it goes on after what is not there, `SessionBusy`,
-        `SessionTooLarge`, and `StoreError`: without what was said before, an answer would be wrong in silence. What
-        goes on with nothing is only passed on where it cannot be kept.
+        `SessionTooLarge`, and `StoreError` where it has to know what was said before and cannot; what cannot be read of
+        a session that was only named is left out, which the reply says. What goes on with nothing is only passed on
+        where it cannot be kept.
         """
         from moltbot_edge.core.session import checked_name
         from moltbot_edge.gateway.conversation import read
@@ -171,21 +179,29 @@ class Sessions:
             return
         size, request.body = len(request.body), b""  # said by *chat* from here on
         held: AbstractAsyncContextManager[None] = nullcontext()
-        name, kept = head.session, None
+        name, kept, unseen = head.session, None, False
+        may_be_unseen = self._limits.answers_unseen and _only_named(head) and not chat.refers
         if name is None:
             name = self.new_name()
         elif named(head) and head.appends and head.parent is None:  # else no other branch is waited for
             held = store.held(request.key, name, self._limits.wait_s)
-        async with held:
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(held)
+            except StoreError:
+                if not may_be_unseen:
+                    raise
+                unseen = True
             await self._room.enter()
             before = 0
             try:
                 if head.session is not None and (kept := await store.load(request.key, name)) is not None:
                     before = kept.size_bytes
             except StoreError:
-                if named(head) or chat.refers:
+                if (named(head) or chat.refers) and not may_be_unseen:
                     self._room.entered(0, 0)
                     raise
+                kept, unseen = store.waiting(request.key, name), True
             except BaseException:
                 self._room.entered(0, 0)
                 raise
@@ -193,6 +209,7 @@ class Sessions:
             share = self._room.entered(COPIES * before + (COPIES - 1) * size, size)
             try:
                 request.conversation = self._joined(store, request, name, kept, chat, share)
+                request.conversation.unseen = unseen and named(head)
                 del chat, kept  # the request's alone, so that dropping it frees them
                 yield
             finally:
@@ -232,7 +249,7 @@ class Sessions:
         kept, whole = goes_on(head, name, kept, chat)
         if head.session is not None and not named(head) and not whole.recognised:
             name, kept = self.new_name(), None  # it is not what was said there
-        leaf = None if kept is None else kept.leaf
+        leaf = None if kept is None else kept.stands
         conversation = Conversation(
             store,
             request,

@@ -48,7 +48,6 @@ class Disk:
         self._starts: dict[tuple[str, str], bytes] = {}
         self._folder = Folder(Path(options.path), options.clock, log, self._recent)
         self._worker = Worker(self._folder, self._tidy, self._turnstile.in_use, log)
-        self._walked = 0  # up to this row each is of a session that went on after it
         self._tidied = 0.0
         self._full = False
         self._room_bytes = 0  # that can be written before the store may be full
@@ -83,15 +82,16 @@ class Disk:
                 except Unreadable as error:
                     log.error("a turn of the session %r in %s is damaged (%s)", session, self._options.path, error)
                     whole = False
-            kept = Kept(tuple(turns), leaf.label.size_bytes)
-            if whole and last == leaf.key:
+            is_last = bool(turns) and last == leaf.key
+            kept = Kept(tuple(turns), leaf.label.size_bytes, None if is_last else leaf.label.id)
+            if whole and is_last:
                 table.recent.put(start, Known(name, kept, leaf, weight_bytes(turns)))
             return kept
 
         return await self._worker.ask(loaded)
 
     async def append(self, owner: str, session: str, turn: Turn, leaf: str | None) -> None:
-        await self._put(owner, session, [turn], leaf)
+        await self._put(owner, session, [turn], leaf, again=True)
 
     async def add(self, owner: str, session: str, turns: Sequence[Turn]) -> None:
         await self._put(owner, session, turns, None)
@@ -137,7 +137,10 @@ class Disk:
         finally:
             await self._worker.stop()
 
-    async def _put(self, owner: str, session: str, turns: Sequence[Turn], leaf: str | None) -> None:
+    async def _put(
+        self, owner: str, session: str, turns: Sequence[Turn], leaf: str | None, *, again: bool = False
+    ) -> None:
+        """*again*: they may be there, by a commit that was said to have failed, and had not."""
         name = owner, session
         start = self._start(name)
         weights = [weight_bytes([turn]) for turn in turns]
@@ -148,12 +151,16 @@ class Disk:
         def put(table: Table) -> None:
             known, last = table.recent.standing(start), None
             standing: Row | None = None
-            if known is not None and known.name == name and not self._idle(known.leaf):
+            if known is not None and known.name == name:
                 standing, last = known.leaf, known.leaf.key
             else:
                 known = None
                 if (last := table.last(start)) is not None:
-                    standing = self._leaf(table, start)
+                    standing = table.leaf(start)
+            if again and standing is not None and standing.label.id == turns[-1].id:
+                return
+            if standing is not None and standing.label.id != leaf and self._idle(standing):
+                known = standing = None  # it has left, but for who had it before that
             if (standing.label.id if standing else None) != leaf:
                 raise conflict(session, leaf, standing.label.id if standing else None)
             before = standing.label.size_bytes if standing else 0
@@ -222,9 +229,8 @@ class Disk:
         if not self._full and 0 <= now - self._tidied < TIDY_S:
             return False
         newest = table.last_number()
-        self._walked = min(self._walked, newest)
-        rows = table.first_after(self._walked, WALKED)
-        left = 0
+        rows = table.first_after(table.walked, WALKED)
+        left, used = 0, False
         for row in rows:
             start = row.key[:HASH_BYTES]
             leaf = table.leaf(start)
@@ -232,15 +238,19 @@ class Disk:
                 full = self._full and row.number != newest
                 if not (full or self._idle(leaf)):
                     break
+                if self._turnstile.is_held(table.name(start)):
+                    used = True
+                    continue
                 with table.writing():
                     table.delete(start)
                 self._full = self._full and table.used_bytes() > self._options.size_bytes * ROOM
                 left += 1
-            self._walked = row.number
+            if not used:
+                table.walk(row.number)
             if left == LEAVING:
                 return True
         else:
-            if len(rows) == WALKED:
+            if len(rows) == WALKED and not used:
                 return True
         self._tidied = now
         return False

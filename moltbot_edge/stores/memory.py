@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import takewhile
 
 from moltbot_edge.api import StoreError, store
 from moltbot_edge.core.session import Kept, Turn
@@ -47,7 +48,12 @@ class Memory:
         return Kept(tuple(map(envelope.opened, found.turns)), found.weight_bytes)
 
     async def append(self, owner: str, session: str, turn: Turn, leaf: str | None) -> None:
-        found = self._found(owner, session)
+        found = self._sessions.get((owner, session))
+        if (
+            found is not None and found.leaf != leaf and self._idle(found)
+        ):  # it has left, but for who had it before that
+            self._drop((owner, session))
+            found = None
         standing = None if found is None else found.leaf
         if standing != leaf:
             raise conflict(session, leaf, standing)
@@ -56,11 +62,13 @@ class Memory:
     async def add(self, owner: str, session: str, turns: Sequence[Turn]) -> None:
         if (found := self._found(owner, session)) is not None:
             raise conflict(session, None, found.leaf)
+        if (owner, session) in self._sessions:
+            self._drop((owner, session))
         self._put(owner, session, turns)
 
     async def delete(self, owner: str, session: str) -> bool:
         there = self._found(owner, session) is not None
-        if there:
+        if (owner, session) in self._sessions:
             self._drop((owner, session))
         return there
 
@@ -69,7 +77,7 @@ class Memory:
         before = position(after, self._serial + 1)
         found: list[Summary] = []
         for (whose, name), kept in reversed(self._sessions.items()):
-            if kept.serial >= before or owner not in (None, whose):
+            if kept.serial >= before or owner not in (None, whose) or self._idle(kept):
                 continue
             if len(found) == limit:
                 return Page(tuple(found), str(before))
@@ -90,10 +98,7 @@ class Memory:
 
     def _found(self, owner: str, session: str) -> _Session | None:
         found = self._sessions.get((owner, session))
-        if found is not None and self._idle(found):
-            self._drop((owner, session))
-            return None
-        return found
+        return None if found is None or self._idle(found) else found
 
     def _put(self, owner: str, session: str, turns: Sequence[Turn]) -> None:
         records = list(map(envelope.sealed, turns))
@@ -114,12 +119,17 @@ class Memory:
         kept.weight_bytes += weight
         self.size_bytes += size_bytes
         self._leave_idle()
-        while self.size_bytes > self._options.size_bytes and len(self._sessions) > 1:
-            self._drop(next(iter(self._sessions)))
+        while self.size_bytes > self._options.size_bytes:
+            left = (key for key in self._sessions if key != (owner, session) and not self._turnstile.is_held(key))
+            if (first := next(left, None)) is None:
+                break
+            self._drop(first)
 
     def _leave_idle(self) -> None:
-        while self._sessions and self._idle(self._sessions[first := next(iter(self._sessions))]):
-            self._drop(first)
+        idle = list(takewhile(lambda key: self._idle(self._sessions[key]), self._sessions))
+        for key in idle:
+            if not self._turnstile.is_held(key):
+                self._drop(key)
 
     def _idle(self, kept: _Session) -> bool:
         return kept.at + self._options.timeout_s <= self._options.clock()

@@ -92,7 +92,8 @@ class Redis:
         for one in found:
             with suppress(Unreadable):  # its neighbours are sound
                 turns.append(envelope.opened(one[HEAD_CHARS:]))
-        return Kept(tuple(turns), _size(found[-1]))
+        last = found[-1][:ID_CHARS].decode(errors="replace")
+        return Kept(tuple(turns), _size(found[-1]), None if turns and turns[-1].id == last else last)
 
     async def append(self, owner: str, session: str, turn: Turn, leaf: str | None) -> None:
         await self._put(owner, session, [turn], leaf)

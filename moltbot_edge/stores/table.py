@@ -169,6 +169,7 @@ class Table:
         )
         self._sql = self._cache.sql.execute
         self._new: list[tuple[bytes, bytes, bytes]] = []  # rows that nobody has had to see yet
+        self.walked = 0  # up to this row each is of a session that went on after it
 
     def close(self) -> None:
         """Writes what the log holds to its place."""
@@ -269,6 +270,11 @@ class Table:
         self._begin()
         self._sql("DELETE FROM Cache WHERE key >= ? AND key <= ?", (start + FIRST, start + LAST))
         self.recent.expect(start, None)
+        self.walk(self.walked)
+
+    def walk(self, number: int) -> None:
+        """*number* is walked up to. Of the last rows that leave, SQLite gives the numbers to others."""
+        self.walked = min(number, self.last_number())
 
     def first_after(self, number: int, limit: int) -> list[Row]:
         """The oldest rows whose number is larger than *number*."""

@@ -31,6 +31,10 @@ class Turnstile:
         """How many sessions are."""
         return len(self._lines)
 
+    def is_held(self, key: tuple[str, str] | None) -> bool:
+        """From any thread."""
+        return key in self._lines
+
     async def enter(self, key: tuple[str, str], wait_s: float) -> None:
         line = self._lines.get(key)
         if line is None:
