@@ -343,6 +343,7 @@ def _session_limits(said: SessionSettings, limits: Limits) -> SessionLimits:
         said.at_work_mb * MIB,
         limits.body_wait_s,
         said.waiters,
+        said.unreadable == "answer",
     )
 
 

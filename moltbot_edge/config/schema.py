@@ -290,6 +290,14 @@ class Sessions(Section, frozen=True):
         Literal["wait", "refuse"], Meta(description="what a second request for a session at work does; refuse: 409")
     ] = "wait"
     wait_s: Annotated[Seconds, Meta(description="how long it waits, then 409")] = 600.0
+    # A chat that falls silent because of a card is worse than one that says what it could not see.
+    unreadable: Annotated[
+        Literal["answer", "refuse"],
+        Meta(
+            description="a request for a session that its store cannot read is answered without what is kept, as"
+            " x-moltbot-dropped then says, and kept behind it later; refuse: 503"
+        ),
+    ] = "answer"
     waiters: Annotated[Count, Meta(description="requests that wait so; more get 503")] = 64
     summary_model: (
         Annotated[str, Meta(description="sums up what a model's context has no room for; not said: it is left out")]

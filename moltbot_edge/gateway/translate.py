@@ -113,6 +113,8 @@ class Translation:
         self.path, self.body, self.dropped = outgoing.path, outgoing.body, outgoing.dropped
         if self._fit is not None:
             self.dropped = (*self._fit.dropped, *self.dropped)
+        if conversation is not None and conversation.unseen:
+            self.dropped = ("session", *self.dropped)
 
     def explain(self, refused: GatewayError) -> None:
         """The upstream's error, in words that are nobody's dialect."""
