@@ -33,6 +33,8 @@ from moltbot_edge.core.chat import (
 from moltbot_edge.core.session import Turn
 
 ENDING_BYTES: Final = 24
+MOST_COMPARED: Final = 100_000  # pieces: a tenth of a second, where everything is alike and nothing fits
+MOST_ALIKE: Final = 64  # of replies that end alike, the latest: a session may be a thousand times "ok"
 SPACES: Final = b" \t\n\r\v\f"
 
 Said = tuple[Role, bytes | tuple[object, ...]]  # who, and a text or another thing
@@ -119,28 +121,30 @@ def _found(
     if not ends:
         return None
     ours = {turn.id: (*_said(turn.messages), *replies[turn.id]) for turn in turns}
-    theirs = [tuple(_said([message])) for message in sent]
     known = {turn.id: turn for turn in turns}
+    theirs, lengths = list[Said](), list[int]()
+    for message in sent:
+        theirs += _said([message])
+        lengths.append(len(theirs))
+    path = _Path(ours, known, theirs)
     by_ending: dict[Said, list[_Place]] = {}
     for place in (one for turn in turns for one in _places(turn)):
-        if only in (None, place.turn.id) and (ending := _ending(_before(place, ours, known))) is not None:
+        if only in (None, place.turn.id) and (ending := _ending(path.backwards(place))) is not None:
             by_ending.setdefault(ending, []).append(place)
     seen, beside = False, None
     for end in reversed(ends):
-        if (ending := _ending(_backwards(theirs[: end + 1]))) is None:
+        said = range(lengths[end])
+        if (ending := _ending(theirs[at] for at in reversed(said))) is None:
             continue
-        for place in reversed(by_ending.get(ending, ())):
-            ours_before = _before(place, ours, known)
-            if _ends_with(ours_before, _backwards(theirs[: end + 1])):
-                if from_beginning and next(ours_before, None) is not None:
-                    continue
+        for place in by_ending.get(ending, ())[: -MOST_ALIKE - 1 : -1]:
+            if path.ends_with(said, place) and not (from_beginning and path.goes_further_back):
                 if place.asked is None:
                     before = session.path(turns, place.turn.id)
                     return place.turn.id, end + 1, _ids(list(session.messages(before)), sent[: end + 1])
                 seen, beside = True, beside or place.turn
             elif place.asked is None and not seen and ending[0] is Role.ASSISTANT:
-                reply = takewhile(lambda one: one[0] is Role.ASSISTANT, _backwards(theirs[: end + 1]))
-                seen = _ends_with(_before(place, ours, known), reply)
+                reply = sum(1 for _ in takewhile(lambda at: theirs[at][0] is Role.ASSISTANT, reversed(said)))
+                seen = path.ends_with(said[-reply:], place)
     if not seen or only is not None:
         return None
     return None if beside is None else beside.parent, 0, {}
@@ -178,22 +182,75 @@ def _ends(sent: Sequence[Message], *, silent: bool) -> Iterator[int]:
 # What was said, piece by piece, whatever wrote it down. Texts in a row are one text, wherever it is parted.
 
 
-def _backwards(said: Sequence[Sequence[Said]]) -> Iterator[Said]:
-    for message in reversed(said):
-        yield from reversed(message)
+class _Path:
+    """What was said up to a place, and whether that ends as *theirs* does. *ours* is what each turn said.
 
+    *goes_further_back*: more was said before what was found last.
+    """
 
-def _before(place: _Place, ours: Mapping[str, Sequence[Said]], known: Mapping[str, Turn]) -> Iterator[Said]:
-    """What was said up to *place*, the last first."""
-    one: Turn | None = place.turn
-    if place.asked is not None:
-        yield from reversed(list(_said(place.turn.messages[: place.asked])))
-        one = known.get(place.turn.parent) if place.turn.parent is not None else None
-    for _ in known:  # no ring goes round twice
-        if one is None:
-            return
-        yield from reversed(ours[one.id])
-        one = known.get(one.parent) if one.parent is not None else None
+    def __init__(self, ours: Mapping[str, Sequence[Said]], known: Mapping[str, Turn], theirs: Sequence[Said]) -> None:
+        self.goes_further_back = False
+        self._ours = ours
+        self._known = known
+        self._theirs = theirs
+        self._failed: set[tuple[str, int, int, int]] = set()
+        self._left = MOST_COMPARED
+
+    def backwards(self, place: _Place) -> Iterator[Said]:
+        """The last first."""
+        for _, said in self._turns(place):
+            yield from reversed(said)
+
+    def ends_with(self, wanted: range, place: _Place) -> bool:
+        """*wanted* are pieces of *theirs*. What failed once fails again, wherever it was come from."""
+        begin, end = wanted.start, wanted.stop
+        left = more = 0  # of the last of ours and of theirs, where some of it was found; 0: all of it is left
+        passed: list[tuple[str, int, int, int]] = []
+        turns = self._turns(place)
+        for turn_id, said in turns:
+            self._left -= len(said)
+            if self._left < 0:
+                break
+            if turn_id is not None:
+                if (key := (turn_id, begin, end, more)) in self._failed:
+                    break
+                passed.append(key)
+            rest = len(said)
+            while rest and end > begin:
+                (who, what), (whom, that) = said[rest - 1], self._theirs[end - 1]
+                if who is not whom:
+                    break
+                if isinstance(what, bytes) and isinstance(that, bytes):
+                    left, more = left or len(what), more or len(that)
+                    share = min(left, more)
+                    if what[left - share : left] != that[more - share : more]:
+                        break
+                    left, more = left - share, more - share
+                elif what != that:
+                    break
+                rest -= not left
+                end -= not more
+            if end == begin:
+                self.goes_further_back = bool(rest) or any(said for _, said in turns)
+                if not left:
+                    return True
+            if rest:
+                break
+        self._failed.update(passed)
+        return False
+
+    def _turns(self, place: _Place) -> Iterator[tuple[str | None, Sequence[Said]]]:
+        """The last first, each with what it said."""
+        one: Turn | None = place.turn
+        if place.asked is None:
+            yield place.turn.id, self._ours[place.turn.id]
+        else:
+            yield None, tuple(_said(place.turn.messages[: place.asked]))
+        for _ in self._known:  # no ring goes round twice
+            one = self._known.get(one.parent) if one is not None and one.parent is not None else None
+            if one is None:
+                return
+            yield one.id, self._ours[one.id]
 
 
 def _ending(backwards: Iterable[Said]) -> Said | None:
@@ -209,38 +266,6 @@ def _ending(backwards: Iterable[Said]) -> Said | None:
         if len(words) >= ENDING_BYTES:
             break
     return None if role is None else (role, words[-ENDING_BYTES:])
-
-
-def _ends_with(backwards: Iterator[Said], wanted: Iterator[Said]) -> bool:
-    """Whether the one ends with the other. Both come the last first."""
-    one: Said | None = None
-    other: Said | None = None
-    left = more = 0
-    while True:
-        if other is None:
-            other = next(wanted, None)
-            if other is None:
-                return one is None
-            more = len(other[1]) if isinstance(other[1], bytes) else 0
-        if one is None:
-            one = next(backwards, None)
-            if one is None:
-                return False
-            left = len(one[1]) if isinstance(one[1], bytes) else 0
-        if one[0] is not other[0]:
-            return False
-        if isinstance(one[1], bytes) and isinstance(other[1], bytes):
-            share = min(left, more)
-            if one[1][left - share : left] != other[1][more - share : more]:
-                return False
-            left -= share
-            more -= share
-        elif one[1] != other[1]:
-            return False
-        if not left:
-            one = None
-        if not more:
-            other = None
 
 
 def _said(messages: Iterable[Message]) -> Iterator[Said]:

@@ -254,6 +254,14 @@ def test_a_turn_that_is_named_is_gone_on_from() -> None:
     assert list(found.request.messages) == [*SAID[:2], says(U, "Otherwise?")]
 
 
+def test_a_session_in_which_everything_is_alike_is_looked_through_all_the_same() -> None:
+    history = turns_of(*[("yes", "ok")] * 3000)
+    said = list(session.messages(history))
+    assert joined(history, asks(*said, says(U, "next"))).messages == (says(U, "next"),)
+    changed = joined(history, asks(says(U, "no"), *said[1:], says(U, "next")))
+    assert (changed.parent, len(changed.messages)) == (None, 6001)
+
+
 text = st.sampled_from(["a", "b", "yes", "no", " a ", "word\n"])
 exchange = st.tuples(text, text)
 
