@@ -116,7 +116,7 @@ class WatchedStore:
         if before is not None and type(before[0]) is type(error):
             return
         self._metrics.session_store_troubles.cell(error.code or error.kind).add()
-        meanwhile = "replies come, and what is said is not kept" if action in WRITES else "sessions cannot go on"
+        meanwhile = "replies come, and what is said is not kept" if action in WRITES else "sessions cannot be read"
         log.error("%s; until that is well, %s", error.message, meanwhile)
 
     def _went_well(self, action: str) -> None:

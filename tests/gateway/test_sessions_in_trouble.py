@@ -1,7 +1,8 @@
 """A store of sessions that is locked, damaged, gone or planted, behind a gateway that serves: what its callers see.
 
-A reply that was asked for still comes, and is right. Where what was said before cannot be read there is no reply but
-an error: an answer to half a conversation looks like one to the whole. The log says what is wrong, once.
+A reply that was asked for still comes. Where what was said before cannot be read it says so, and its turn goes behind
+that later; or there is no reply but an error, if that is wished (`unreadable: refuse`), for an answer to half a
+conversation looks like one to the whole. The log says what is wrong, once.
 """
 
 from __future__ import annotations
@@ -75,6 +76,16 @@ async def is_refused(gateway: Gateway, code: str) -> None:
             assert "secret" not in said
 
 
+async def is_answered(gateway: Gateway) -> None:
+    """Callers of every dialect, each of whom is told that something may be missing."""
+    for dialect, (path, body) in CALLERS.items():
+        for stream in (False, True):
+            answer = await gateway.ask({**body, "stream": stream}, SESSION, path=path)
+            assert (dialect, answer.status) == (dialect, 200)
+            assert answer.header("x-moltbot-dropped") == "session"
+            assert b"One." in answer.body
+
+
 async def keeps_what_has_no_name(gateway: Gateway, box: Upstream) -> None:
     """Nothing was said before: there is nothing that could be missing from the reply."""
     answer = await gateway.ask({"model": "chat", "input": "alone", "store": True}, path="/v1/responses")
@@ -84,7 +95,7 @@ async def keeps_what_has_no_name(gateway: Gateway, box: Upstream) -> None:
 
 async def test_a_folder_that_another_gateway_has(tmp_path: Path) -> None:
     async with upstream(says("One.")) as box:
-        settings = config(box, path=str(tmp_path))
+        settings = config(box, path=str(tmp_path), unreadable="refuse")
         async with serving(settings) as other:
             assert (await other.ask(asks("first"), SESSION)).status == 200
             async with serving(settings) as gateway:
@@ -99,6 +110,35 @@ async def test_a_folder_that_another_gateway_has(tmp_path: Path) -> None:
                     await asyncio.sleep(0.1)
                 assert answer.status == 200
                 assert heard(box) == ["first", "One.", "second"]
+
+
+async def test_what_was_said_while_another_gateway_had_the_folder_goes_behind_what_is_kept(tmp_path: Path) -> None:
+    async with upstream(says("One.")) as box:
+        settings = config(box, path=str(tmp_path))
+        async with serving(settings) as other:
+            assert (await other.ask(asks("first"), SESSION)).status == 200
+            async with serving(settings) as gateway:
+                second = await gateway.ask(asks("second"), SESSION)
+                assert (second.status, second.header("x-moltbot-dropped")) == (200, "session")
+                assert heard(box) == ["second"]
+                third = await gateway.ask(asks("third"), SESSION)
+                assert (third.status, third.header("x-moltbot-dropped")) == (200, "session")
+                assert heard(box) == ["second", "One.", "third"]
+                (said,) = logged(gateway)
+                assert f"in use by another process ({os.getpid()})" in said
+                after = {"previous_response_id": f"resp_{second.header('x-moltbot-turn')}_talk"}
+                refused = await gateway.ask({"model": "chat", "input": "x", **after}, path="/v1/responses")
+                assert (refused.status, refused.json["error"]["code"]) == (503, LOCKED)
+                await is_answered(gateway)
+                logged(other)
+                other.stop()
+                while (answer := await gateway.ask(asks("last"), SESSION)).header("x-moltbot-dropped"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+                assert answer.status == 200
+                assert heard(box)[:6] == ["first", "One.", "second", "One.", "third", "One."]
+                assert heard(box)[-1] == "last"
+                kept = (await gateway.get("/v1/sessions/talk")).json["turns"]
+                assert [one["parent"] for one in kept] == [None, *(one["id"] for one in kept[:-1])]
 
 
 async def test_a_file_that_is_damaged_is_set_aside_and_the_rest_is_served(tmp_path: Path) -> None:
@@ -185,15 +225,17 @@ async def test_a_redis_that_is_not_there_yet(redis_server: RedisServer) -> None:
     redis_server.stop()
     url = redis_server.url.replace("redis://", "redis://:secret@")
     async with upstream(says("One.")) as box, serving(config(box, store="redis", url=url)) as gateway:
-        await is_refused(gateway, GONE)
+        await is_answered(gateway)
         await keeps_what_has_no_name(gateway, box)
         (said,) = logged(gateway)
         assert f"127.0.0.1:{redis_server.port}" in said
         assert "secret" not in said
         await asyncio.to_thread(redis_server.start, "--requirepass", "secret")
         for words in ("first", "second"):
-            assert (await gateway.ask(asks(words), SESSION)).status == 200
-        assert heard(box) == ["first", "One.", "second"]
+            answer = await gateway.ask(asks(words), SESSION)
+            assert (answer.status, answer.header("x-moltbot-dropped")) == (200, None)
+        assert heard(box)[:2] == ["second", "One."]
+        assert heard(box)[-3:] == ["first", "One.", "second"]
 
 
 @pytest.mark.parametrize("stream", [pytest.param(False, marks=pytest.mark.thorough), True])
@@ -208,7 +250,7 @@ async def test_a_redis_that_dies_in_the_midst_of_a_reply_and_comes_back(
     scripts = says("Zero."), dies(redis_server, reply), says("Two.")
     async with (
         upstream(*scripts) as box,
-        serving(config(box, store="redis", url=redis_server.url)) as gateway,
+        serving(config(box, store="redis", url=redis_server.url, unreadable="refuse")) as gateway,
     ):
         await gateway.ask(asks("before"), SESSION)
         answer = await gateway.ask(asks("first", stream=stream), SESSION)
