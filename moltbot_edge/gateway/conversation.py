@@ -186,7 +186,7 @@ class Conversation:
                 kept = await self._store.load(self.owner, self.session)
                 self._leaf = None if kept is None else kept.stands
                 if kept is not None and self.unseen:
-                    turn = after(turn, kept)
+                    turn = after(turn, None, kept)
         await self._store.append(self.owner, self.session, turn, self._leaf)
 
 

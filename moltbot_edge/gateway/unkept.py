@@ -54,7 +54,7 @@ class Unkept:
         kept = await self._store.load(owner, session) or Kept(())
         there = {turn.id for turn in kept.turns}
         more = [one for one in held if one[0].id not in there]
-        turns = [after(turn, kept) for turn, _, _ in more]
+        turns = [after(turn, leaf, kept) for turn, leaf, _ in more]
         return Kept((*kept.turns, *turns), kept.size_bytes + sum(size for *_, size in more))
 
     def waiting(self, owner: str, session: str) -> Kept | None:
@@ -67,7 +67,7 @@ class Unkept:
         key = owner, session
         try:
             if key in self._held:
-                await self._catch_up(key)
+                await self._catch_up_or_forget(key)
             await self._store.append(owner, session, turn, leaf)
         except (StoreError, Overloaded):
             self._hold(key, turn, leaf)
@@ -81,8 +81,9 @@ class Unkept:
         await self._store.add(owner, session, turns)
 
     async def delete(self, owner: str, session: str) -> bool:
-        there = await self._store.delete(owner, session)
-        return self._forget((owner, session)) or there
+        async with self._catching_up:  # whose turn would begin it anew
+            there = await self._store.delete(owner, session)
+            return self._forget((owner, session)) or there
 
     async def list(self, owner: str | None, limit: int, after: str | None = None) -> Page:
         return await self._store.list(owner, limit, after)
@@ -106,12 +107,18 @@ class Unkept:
     async def _catch_up_others(self, most: int = AT_ONCE) -> None:
         for key in list(self._held)[:most]:
             try:
-                await self._catch_up(key)
-            except (StoreError, Overloaded):
+                await self._catch_up_or_forget(key)
+            except (StoreError, Overloaded, SessionConflict):
                 return
-            except GatewayError as error:  # too large by now, for one
-                log.error("what was held of the session %r is not kept: %s", key[1], error.message)
-                self._forget(key)
+
+    async def _catch_up_or_forget(self, key: Key) -> None:
+        try:
+            await self._catch_up(key)
+        except (StoreError, Overloaded, SessionConflict):
+            raise
+        except GatewayError as error:  # too large by now, for one
+            log.error("what was held of the session %r is not kept: %s", key[1], error.message)
+            self._forget(key)
 
     async def _catch_up(self, key: Key) -> None:
         async with self._catching_up:
@@ -124,7 +131,7 @@ class Unkept:
                     if kept is None:
                         await self._store.append(*key, turn, None)
                     elif all(one.id != turn.id for one in kept.turns):
-                        await self._store.append(*key, after(turn, kept), kept.leaf)
+                        await self._store.append(*key, after(turn, leaf, kept), kept.stands)
                 if held and held[0][0] is turn:
                     held.pop(0)
                     self._size_bytes -= size_bytes
@@ -132,14 +139,20 @@ class Unkept:
 
     def _hold(self, key: Key, turn: Turn, leaf: str | None) -> None:
         size_bytes = len(record.written(turn))
-        self._held.setdefault(key, []).append((turn, leaf, size_bytes))
+        held = self._held[key] = self._held.pop(key, [])  # who went on last comes last
+        held.append((turn, leaf, size_bytes))
         self._size_bytes += size_bytes
         while self._size_bytes > self._limit_bytes:
             first = next(iter(self._held))
-            log.error(
-                "too much waits to be kept: of the session %r, %d turns are lost", first[1], len(self._held[first])
-            )
-            self._forget(first)
+            lost = len(self._held[first])
+            if first != key:
+                self._forget(first)
+            else:  # nobody else is left: what it was told last is worth more than what it began with
+                self._size_bytes -= held.pop(0)[2]
+                lost = 1
+            log.error("too much waits to be kept: of the session %r, %d turns are lost", first[1], lost)
+            if not held:
+                self._forget(key)
 
     def _forget(self, key: Key) -> bool:
         held = self._held.pop(key, [])
@@ -149,9 +162,9 @@ class Unkept:
         return there
 
 
-def after(turn: Turn, kept: Kept) -> Turn:
-    """*turn*, which did not know of what is *kept*: begun with nothing before it, it goes on there."""
-    return replace(turn, parent=kept.leaf) if turn.parent is None else turn
+def after(turn: Turn, leaf: str | None, kept: Kept) -> Turn:
+    """*turn*, begun where nothing was known of what is *kept*, goes on there; one that knew a *leaf* stands beside."""
+    return replace(turn, parent=kept.leaf) if turn.parent is None and leaf is None else turn
 
 
 @asynccontextmanager

@@ -172,3 +172,68 @@ async def test_who_makes_up_for_it_twice_at_once_doubles_nothing(tmp_path: Path)
         await asyncio.gather(*(goes_on(unkept, session, "three") for session in ("a", "b", "c", "d")))
         for session in ("a", "b", "c"):
             assert await asked_in(store, session) == ["one", "two", "three"]
+
+
+async def test_of_one_session_that_is_too_long_the_latest_turns_are_held(tmp_path: Path) -> None:
+    async with failing(tmp_path) as (store, unkept):
+        store.full = True
+        for number in range(5):
+            with pytest.raises(StoreFull):
+                await goes_on(unkept, "talk", f"{number}" + "x" * 6000)
+        assert [one[0] for one in await asked_in(unkept)] == ["2", "3", "4"]
+        with pytest.raises(StoreFull):
+            await goes_on(unkept, "talk", "x" * 30_000)
+        assert await asked_in(unkept) == []
+
+
+async def test_who_goes_on_meanwhile_is_held_longer_than_who_does_not(tmp_path: Path) -> None:
+    async with failing(tmp_path) as (store, unkept):
+        store.full = True
+        for session in ("goes on", "idle", "goes on", "new"):
+            with pytest.raises(StoreFull):
+                await goes_on(unkept, session, "x" * 6000)
+        assert [len(await asked_in(unkept, session)) for session in ("goes on", "idle", "new")] == [2, 0, 1]
+
+
+async def test_a_beginning_of_its_own_is_none_that_did_not_know_what_is_kept(tmp_path: Path) -> None:
+    async with failing(tmp_path) as (store, unkept):
+        (first,) = await goes_on(unkept, "talk", "one")
+        store.full = True
+        with pytest.raises(StoreFull):
+            await unkept.append("", "talk", turn("another beginning"), first.id)
+        kept = await unkept.load("", "talk")
+        assert kept is not None
+        assert [one.parent for one in kept.turns] == [None, None]
+
+
+async def test_what_is_held_and_would_be_too_large_holds_up_nobody(tmp_path: Path) -> None:
+    store = Failing(options(tmp_path, session_bytes=20_000))
+    unkept = Unkept(store)
+    (first,) = await goes_on(unkept, "talk", "x" * 12_000)
+    store.full = True
+    with pytest.raises(StoreFull):
+        await unkept.append("", "talk", turn("x" * 12_000, after=first), first.id)
+    store.full = False
+    await unkept.append("", "talk", turn("two", after=first), first.id)
+    assert [one[:3] for one in await asked_in(unkept)] == ["xxx", "two"]
+
+
+async def test_what_is_deleted_while_it_is_made_up_for_stays_deleted(tmp_path: Path) -> None:
+    async with failing(tmp_path) as (store, unkept):
+        await goes_on(unkept, "talk", "one")
+        store.full = True
+        with pytest.raises(StoreFull):
+            await goes_on(unkept, "talk", "two")
+        store.full = False
+        for steps in range(8):
+            making_up = asyncio.create_task(goes_on(unkept, f"other-{steps}", "one"))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            await unkept.delete("", "talk")
+            await making_up
+            assert await asked_in(store) == []
+            await goes_on(unkept, "talk", "one")
+            store.full = True
+            with pytest.raises(StoreFull):
+                await goes_on(unkept, "talk", "two")
+            store.full = False
