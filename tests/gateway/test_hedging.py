@@ -80,6 +80,21 @@ async def test_the_second_answers_for_a_first_that_is_late_and_the_first_sees_it
 
 
 @BOTH
+async def test_of_two_that_are_asked_for_a_session_one_reply_is_kept(body: Any) -> None:
+    async with (
+        upstream(hangs()) as slow,
+        upstream(answer_to(body)) as quick,
+        serving(settings(on(LOCAL[0], slow), on(LOCAL[1], quick))) as gateway,
+    ):
+        await gateway.ask(body, "x-moltbot-session: talk")
+        await slow.was_left()
+        (turn,) = (await gateway.get("/v1/sessions/talk")).json["turns"]
+        assert turn["deployment"] == "m1"
+        assert turn["reply"]["parts"][0]["text"] == "quick"
+        assert await hedges(gateway) == {"started": 1, "won": 1}
+
+
+@BOTH
 async def test_a_first_that_answers_after_all_wins_and_the_second_sees_its_client_leave(body: Any) -> None:
     asked = asyncio.Event()
     async with (
