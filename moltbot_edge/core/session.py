@@ -6,6 +6,7 @@ question that is asked again is a branch. What a caller sends is put on a turn b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -27,6 +28,7 @@ _CHANCE_BITS: Final = 8 * CHANCE_BYTES
 _TIME_CHARS: Final = ID_CHARS - _CHANCE_BITS // 5
 _TO_PYTHONS: Final = str.maketrans(_DIGITS, "0123456789abcdefghijklmnopqrstuv")  # for its `int`
 _PAIRS: Final = tuple(one + other for one in _DIGITS for other in _DIGITS)
+_is_visible = re.compile(r"[!-~]*").fullmatch  # ASCII without a space
 _PLACES: Final = range(5 * ID_CHARS - 10, -1, -10)
 
 
@@ -157,7 +159,7 @@ def is_id(text: str) -> bool:
 
 def checked_name(name: str, param: str = "session") -> str:
     """A session's name as the caller chose it. Raises `InvalidRequest`."""
-    if not name or len(name) > NAME_CHARS or not all("!" <= char <= "~" for char in name):
+    if not name or len(name) > NAME_CHARS or not _is_visible(name):
         raise InvalidRequest(
             f"a session's name is 1 to {NAME_CHARS} letters, digits and signs of ASCII without a space, found "
             + (f"{len(name)} of them" if len(name) > NAME_CHARS else repr(name)),

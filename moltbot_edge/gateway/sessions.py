@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -48,6 +48,33 @@ class SessionLimits(msgspec.Struct, frozen=True):
     memory_wait_s: float
     waiters: int
     answers_unseen: bool
+
+
+_Ends = tuple[Share, AbstractAsyncContextManager[None] | None]  # of memory; and the session, where nobody else has it
+
+
+class _Open:
+    """As a generator would be, without what that costs at each turn."""
+
+    __slots__ = ("_ends", "_opens", "_request")
+
+    def __init__(self, opens: Callable[[Request], Awaitable[_Ends | None]], request: Request) -> None:
+        self._opens = opens
+        self._request = request
+        self._ends: _Ends | None = None
+
+    async def __aenter__(self) -> None:
+        self._ends = await self._opens(self._request)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if self._ends is None:
+            return None
+        share, held = self._ends
+        self._request.conversation = None
+        share.end()
+        return None if held is None else await held.__aexit__(kind, error, trace)
 
 
 def named(head: Head) -> bool:
@@ -143,14 +170,14 @@ class Sessions:
         return made_name(self.new_id())
 
     def wants(self, request: Request) -> bool:
-        """Whether *request* asks for a conversation to be kept, where one can be."""
+        """Whether *request* asks for a conversation to be kept, where one can be, or counted."""
         head = request.head
         if not named(head) and not (head.keeps and (self._limits.keeps_unasked or not head.unasked)):
             return False
-        return request.dialect.operations.get(request.path) is Operation.CHAT
+        operation = request.dialect.operations.get(request.path)
+        return operation is Operation.CHAT or (operation is Operation.COUNT and named(head))
 
-    @asynccontextmanager
-    async def conversation(self, request: Request) -> AsyncIterator[None]:
+    def conversation(self, request: Request) -> AbstractAsyncContextManager[None]:
         """While it is open, *request* has its session for itself, and the whole conversation for its body.
 
         One that says after which turn it goes on has no need to be alone.
@@ -160,9 +187,15 @@ class Sessions:
         a session that was only named is left out, which the reply says. What goes on with nothing is only passed on
         where it cannot be kept.
         """
+        return _Open(self._opened, request)
+
+    async def _opened(self, request: Request) -> _Ends | None:
+        """None: nothing of it is kept."""
         from moltbot_edge.core.session import checked_name
         from moltbot_edge.gateway.conversation import read
 
+        if request.dialect.operations[request.path] is Operation.COUNT:
+            request.head = msgspec.structs.replace(request.head, appends=False)
         head = request.head
         if head.session is not None:
             checked_name(head.session, head.asked_by)
@@ -170,30 +203,29 @@ class Sessions:
         try:
             chat = read(request)
             if not chat.loads_only and (named(head) or not chat.vital):
-                store = await self.store()
+                store = self._store or await self.store()
         except (InvalidRequest, StoreError):
             if named(head):
                 raise
         if chat is None or store is None:
-            yield
-            return
+            return None
         size, request.body = len(request.body), b""  # said by *chat* from here on
-        held: AbstractAsyncContextManager[None] = nullcontext()
-        name, kept, unseen = head.session, None, False
+        held: AbstractAsyncContextManager[None] | None = None
+        name, unseen = head.session, False
         may_be_unseen = self._limits.answers_unseen and _only_named(head) and not chat.refers
         if name is None:
             name = self.new_name()
         elif named(head) and head.appends and head.parent is None:  # else no other branch is waited for
             held = store.held(request.key, name, self._limits.wait_s)
-        async with AsyncExitStack() as stack:
             try:
-                await stack.enter_async_context(held)
+                await held.__aenter__()
             except StoreError:
                 if not may_be_unseen:
                     raise
-                unseen = True
+                held, unseen = None, True
+        try:
             await self._room.enter()
-            before = 0
+            before, kept = 0, None
             try:
                 if head.session is not None and (kept := await store.load(request.key, name)) is not None:
                     before = kept.size_bytes
@@ -210,11 +242,14 @@ class Sessions:
             try:
                 request.conversation = self._joined(store, request, name, kept, chat, share)
                 request.conversation.unseen = unseen and named(head)
-                del chat, kept  # the request's alone, so that dropping it frees them
-                yield
-            finally:
-                request.conversation = None
+            except BaseException:
                 share.end()
+                raise
+        except BaseException as error:
+            if held is not None:
+                await held.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return share, held
 
     @asynccontextmanager
     async def loaded(self, owner: str, name: str) -> AsyncIterator[Kept | None]:
