@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 import msgspec
 
 from moltbot_edge.core.chat import Message, Own, Part, Reasoning, Role, ToolCall, ToolResult
-from moltbot_edge.core.session import Turn
+from moltbot_edge.core.session import Cut, Turn
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -44,18 +44,25 @@ def removed(turns: Sequence[Turn]) -> frozenset[str]:
 def standing(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     """*turns* without what was taken out of them. A turn that was is still there, and says nothing.
 
-    Nor does a summary that may say it, and a place that was counted with it is none any more.
+    Nor does a summary that may say it, and a place that was counted with it is none any more; those of later turns are.
     """
     gone = removed(turns)
     if not gone:
         return tuple(turns)
     of_turns = {one.partition("_")[0] for one in gone}
-    first = min(of_turns)
+    takers = [(turn.id, min(one.partition("_")[0] for one in turn.removed)) for turn in turns if turn.removed]
     found = (_left(turn, gone) if turn.id in of_turns else turn for turn in turns)
     return tuple(
-        msgspec.structs.replace(turn, cut=None) if turn.cut is not None and turn.cut.turn >= first else turn
+        msgspec.structs.replace(turn, cut=None)
+        if turn.cut is not None and _is_stale(turn.id, turn.cut, takers)
+        else turn
         for turn in found
     )
+
+
+def _is_stale(turn: str, cut: Cut, takers: Sequence[tuple[str, str]]) -> bool:
+    """Whether something that *cut* leaves out was taken out after *turn* had begun."""
+    return any(turn < taker and cut.turn >= first for taker, first in takers)
 
 
 def _left(turn: Turn, gone: Collection[str]) -> Turn:

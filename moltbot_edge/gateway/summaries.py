@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -32,7 +32,9 @@ REPLY_BYTES: Final = 1024 * 1024  # a model that thinks first may say a lot
 
 log = logging.getLogger(__name__)
 
-Key = tuple[str, str, Cut]  # whose session, its name, and where it is cut, in a window of which class
+# Whose session, its name, where it is cut, in a window of which class, and what is left out: of that, something may
+# have been taken out since.
+Key = tuple[str, str, Cut, int]
 
 
 class SummarySettings(msgspec.Struct, frozen=True):
@@ -73,7 +75,9 @@ class Summaries:
         known = summaries.known(talk.turns, cut)
         if known is not None:
             return known
-        key = owner, session, msgspec.structs.replace(cut, window_tokens=summaries.window_class(cut.window_tokens))
+        question = self._question(talk, place, summary_tokens)
+        where = msgspec.structs.replace(cut, window_tokens=summaries.window_class(cut.window_tokens))
+        key = owner, session, where, hash(_text(question[-1]))
         while (making := self._making.get(key)) is not None and asks:
             await making.wait()
         found = self._made.get(key)
@@ -83,7 +87,7 @@ class Summaries:
             return None
         self._making[key] = made = asyncio.Event()
         try:
-            text = await self._asked(owner, talk, place, summary_tokens)
+            text = await self._asked(owner, question, summary_tokens)
         finally:
             del self._making[key]
             made.set()
@@ -93,15 +97,17 @@ class Summaries:
             del self._made[next(iter(self._made))]
         return text
 
-    async def _asked(self, owner: str, talk: Talk, place: Place, summary_tokens: int) -> str | None:
-        settings = self.settings
+    def _question(self, talk: Talk, place: Place, summary_tokens: int) -> tuple[Message, ...]:
         earlier, after = summaries.before(talk.turns, place.begins)
-        question = summaries.question(
+        return summaries.question(
             earlier,
             fitting.left_out(talk, place, after),
-            prompt_tokens=settings.prompt_tokens,
+            prompt_tokens=self.settings.prompt_tokens,
             summary_tokens=summary_tokens,
         )
+
+    async def _asked(self, owner: str, question: Sequence[Message], summary_tokens: int) -> str | None:
+        settings = self.settings
         body = msgspec.json.encode(
             {
                 "model": settings.model,

@@ -83,5 +83,14 @@ def test_a_summary_that_may_say_it_is_made_anew() -> None:
     assert [one.cut for one in left] == [None, None, early.cut, None, None]
 
 
+def test_what_was_made_after_it_was_taken_out_stands() -> None:
+    first, second = turn(0, (), WELL), turn(1, (), WELL)
+    gone = turn(2, (), NOTHING, removed=(items.mark(first.id, "0"),))
+    later = turn(3, (), WELL, cut=Cut(4096, second.id, 0, summary="nothing of it"))
+    assert items.standing([first, second, gone, later])[-1].cut == later.cut
+    again = turn(4, (), NOTHING, removed=(items.mark(second.id, "0"),))
+    assert items.standing([first, second, gone, later, again])[3].cut is None
+
+
 def test_where_nothing_was_taken_out_all_stands() -> None:
     assert items.standing([ASKED, THEN]) == (ASKED, THEN)
