@@ -111,6 +111,9 @@ class Attempts:
         dialect, conversation = request.dialect, request.conversation
         body_bytes, marks, fit = len(request.body), asked.marks, None
         if conversation is not None:
+            if dialect.operations[request.path] is Operation.COUNT:  # of all of it, whatever will be left out
+                await self._count(asked, deployment, output, place, contender)
+                return
             await self._fit(request, deployment, place)
             if place is not None and place.used:
                 place = None
@@ -120,7 +123,7 @@ class Attempts:
             translation = self._translations.of(asked, deployment, began)
         elif deployment.upstream.dialect != dialect.name or dialect.foreign(request.body, deployment.model):
             if dialect.operations[request.path] is Operation.COUNT:
-                await self._count(asked, deployment, output, contender)
+                await self._count(asked, deployment, output, place, contender)
                 return
             translation = self._translations.of(asked, deployment, began)
         upstream = deployment.upstream
@@ -312,8 +315,12 @@ class Attempts:
             attempt.reader = watched = Watched(translation, translation.observer)
             watched.end()
 
-    async def _count(self, asked: Asked, deployment: Deployment, output: Output, contender: Contender | None) -> None:
+    async def _count(
+        self, asked: Asked, deployment: Deployment, output: Output, place: Place | None, contender: Contender | None
+    ) -> None:
         """Asked of the upstream where it counts, an estimate elsewhere. Raises `InvalidRequest`."""
+        if place is not None:
+            place.give_back()
         tokens, estimated = await self._translations.count(asked, deployment)
         own = self._headers_of(deployment.name, asked.route.policy)
         if estimated:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 from harness import config, serving
 from msgspec.structs import replace
-from scripted_upstream import Upstream, answers, says, upstream
+from scripted_upstream import Upstream, Visit, answers, says, upstream
 
 from moltbot_edge.config.schema import Config, Model
 
@@ -77,3 +78,36 @@ async def test_a_caller_of_the_responses_is_told_in_their_words() -> None:
         answer = await gateway.ask(asked, path="/v1/responses/input_tokens")
     assert answer.json == {"object": "response.input_tokens", "input_tokens": 18}
     assert [message["role"] for message in json.loads(box.asked[0].body)["messages"]] == ["system", "user"]
+
+
+async def test_of_a_session_all_is_counted_and_nothing_kept() -> None:
+    counted = answers(200, b'{"input_tokens": 18}')
+    async with upstream(says("a house"), counted) as box, serving(config(box)) as gateway:
+        await gateway.ask({**QUESTION, "max_tokens": 9, "session": "talk"}, path="/v1/messages")
+        messages = [{"role": "user", "content": "and two?"}]
+        answer = await gateway.ask({"model": "chat", "messages": messages, "session": "talk"}, path=COUNT)
+        assert (answer.status, answer.json) == (200, {"input_tokens": 18})
+        said = [one["content"] for one in json.loads(box.asked[-1].body)["messages"]]
+        assert said == ["Be short.", "hello", "a house", "and two?"]
+        assert len((await gateway.get("/v1/sessions/talk")).json["turns"]) == 1
+
+
+async def test_who_counts_gives_the_place_back_that_it_waited_for() -> None:
+    go = asyncio.Event()
+
+    async def later(visit: Visit) -> None:
+        await go.wait()
+        await says("hi")(visit)
+
+    counted = answers(200, b'{"input_tokens": 18}')
+    async with upstream(later, counted, says("again")) as box, serving(config(box, connections=1)) as gateway:
+        waits = "moltbot_upstream_waiting", f"127.0.0.1:{box.port}"
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(gateway.ask({**QUESTION, "max_tokens": 9}, path="/v1/messages"))
+            await box.was_asked()
+            count = tasks.create_task(gateway.ask(QUESTION, path=COUNT))
+            await gateway.until(lambda metrics: metrics[waits] == 1)
+            go.set()
+        assert first.result().status == 200
+        assert count.result().json == {"input_tokens": 18}
+        assert (await gateway.ask({**QUESTION, "max_tokens": 9}, path="/v1/messages")).status == 200
