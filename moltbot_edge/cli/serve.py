@@ -78,7 +78,7 @@ def serve(ctx: click.Context, file: Path | None, host: str | None, port: str | N
     if not gateway.keeps_sessions:
         click.echo(
             f"sessions cannot be kept {gateway.sessions_where}: user {os.geteuid()} may not write there. Let this user "
-            "have the folder, or give `sessions.path` another; until then, only what asks for no session is served",
+            "have the folder, or give `sessions.path` another; until that is well, what is said is not kept",
             err=True,
         )
     # What exists now stays until the end: the collector need not look at it again.

@@ -102,7 +102,7 @@ class Unkept:
         await self._catch_up_others(len(self._held))
         if self._held:
             lost = sum(map(len, self._held.values()))
-            log.error("%d turns in %d sessions were never kept, and go with this process", lost, len(self._held))
+            log.error("never kept, and gone with this process: turns %d, of sessions %d", lost, len(self._held))
 
     async def _catch_up_others(self, most: int = AT_ONCE) -> None:
         for key in list(self._held)[:most]:
