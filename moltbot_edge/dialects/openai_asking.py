@@ -50,6 +50,9 @@ LOW_TOKENS: Final = 2_048
 MEDIUM_TOKENS: Final = 8_192
 
 
+_TOOL: Final = Role.TOOL  # to ask an enumeration for it takes long
+
+
 def written(request: ChatRequest) -> Outgoing:
     """Raises `InvalidRequest` for what would change the answer and cannot be said."""
     if request.choices is not None and request.choices > 1:
@@ -108,7 +111,7 @@ def written(request: ChatRequest) -> Outgoing:
 def _messages(messages: Sequence[Message], dropped: dict[str, None]) -> Iterator[dict[str, Any]]:
     for place, message in enumerate(messages):
         parts = message.parts
-        if len(parts) == 1 and type(part := parts[0]) is Text and not part.cached and message.role is not Role.TOOL:
+        if len(parts) == 1 and type(part := parts[0]) is Text and not part.cached and message.role is not _TOOL:
             said: dict[str, Any] = {"role": message.role, "content": part.text}  # most are so
             if message.name is not None:
                 said["name"] = message.name
