@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 from diskcache import Timeout
 
-from moltbot_edge.api import GatewayError, Overloaded, StoreDamaged, StoreError
+from moltbot_edge.api import GatewayError, Overloaded, StoreDamaged, StoreError, StoreUnreachable
 from moltbot_edge.stores.folder import Folder
 from moltbot_edge.stores.sqlite_errors import translated
 from moltbot_edge.stores.table import Table
@@ -84,6 +84,8 @@ class Worker:
 
     async def ask(self, do: Callable[[Table], T], *, writes: bool = False) -> T:
         """Raises `StoreError`, and what *do* raises. A cancelled write is done when that is heard of, or not begun."""
+        if self._stopping:  # nobody would answer
+            raise StoreUnreachable("the sessions are closed: this gateway ends", retry_after_s=5.0)
         if len(self._waiting) >= PENDING:
             raise Overloaded(f"{len(self._waiting)} reads and writes of sessions wait for the disk", retry_after_s=5.0)
         assert self._loop is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from moltbot_edge.api import InvalidRequest, Overloaded, SessionBusy, SessionCon
 from moltbot_edge.core.session import Turn
 from moltbot_edge.core.store import Opens, Store, StoreOptions
 from moltbot_edge.kernel.registry import Registry
+from moltbot_edge.stores import envelope
 
 Opened = tuple[Opens, StoreOptions]
 
@@ -240,6 +242,26 @@ def test_a_list_goes_on_only_where_one_ended(store: Opened, after: str) -> None:
     async def scenario(store: Store) -> None:
         with pytest.raises(InvalidRequest, match="goes on after"):
             await store.list(None, 3, after)
+
+    run_with(store, scenario)
+
+
+def test_a_long_session_is_read_off_the_event_loop(store: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    readers: set[int] = set()
+    opened = envelope.opened
+
+    def noticed(kept: bytes) -> Turn:
+        readers.add(threading.get_ident())
+        return opened(kept)
+
+    async def scenario(store: Store) -> None:
+        turns = [turn(" ".join(str(place) for place in range(400))) for _ in range(200)]
+        await store.add("", "talk", turns)
+        monkeypatch.setattr(envelope, "opened", noticed)
+        kept = await store.load("", "talk")
+        assert kept is not None
+        assert kept.turns == tuple(turns)
+        assert threading.get_ident() not in readers
 
     run_with(store, scenario)
 

@@ -107,6 +107,22 @@ def test_an_idle_session_ends_at_the_server(redis_server: RedisServer, tmp_path:
     asyncio.run(scenario())
 
 
+def test_a_session_does_not_end_at_the_server_while_somebody_is_at_work_in_it(
+    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis, "LEASE_S", 0.9)
+
+    async def scenario() -> None:
+        async with opened(options(tmp_path, url=redis_server.url, timeout_s=1.2)) as store:
+            await goes_on(store, "one")
+            async with store.held("kitchen", "talk", 1.0):
+                await asyncio.sleep(2.5)
+                await goes_on(store, "two")
+            assert await asked_in(store) == ["one", "two"]
+
+    asyncio.run(scenario())
+
+
 def test_a_server_that_is_not_there_is_said_without_its_password_and_found_once_it_is(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:

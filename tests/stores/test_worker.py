@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from kept_sessions import options, turn
 
+from moltbot_edge.api import StoreUnreachable
 from moltbot_edge.core.store import Store
 from moltbot_edge.stores import worker
 from moltbot_edge.stores.disk import Disk
@@ -86,5 +87,15 @@ def test_a_store_that_is_closed_writes_what_gathers(tmp_path: Path, commits: lis
             assert not commits
         await writing
         assert len(commits) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_store_that_is_closed_leaves_nobody_waiting(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Disk(options(tmp_path / "s")).open() as store:
+            await talks(store, 1)
+        with pytest.raises(StoreUnreachable, match="closed"):
+            await store.append("", "late", turn("one"), None)
 
     asyncio.run(scenario())
