@@ -63,9 +63,12 @@ def place_of(cut: Cut, starts: dict[str, int]) -> int:
     return starts[cut.turn] + cut.messages if cut.turn in starts else 0
 
 
-def question_before(every: Sequence[Message], begins: int) -> int | None:
-    """The last message of a user's."""
-    return next((place for place in range(begins - 1, -1, -1) if every[place].role is Role.USER), None)
+def questions(every: Sequence[Message]) -> list[int | None]:
+    """Of each place, the last message of a user's before it."""
+    found: list[int | None] = [None]
+    for place, message in enumerate(every):
+        found.append(place if message.role is Role.USER else found[-1])
+    return found
 
 
 class Path:
@@ -79,6 +82,7 @@ class Path:
         self._sizes = [one for of_turn in sizes for one in of_turn.messages]
         self._sums = [0, *accumulate(self._sizes)]
         self._end = len(self._every)
+        self._questions = questions(self._every)
         self._whole = _whole([*self._every, *new], self._end)
 
     def held(self, window_tokens: int) -> Place:
@@ -89,7 +93,7 @@ class Path:
                 at = self._place(turn.cut)
                 if at and at >= furthest:
                     furthest, question = at, turn.cut.question
-        return Place(furthest, question_before(self._every, furthest) if question else None)
+        return Place(furthest, self._questions[furthest] if question else None)
 
     def kept(self, place: Place) -> int:
         return self._sums[-1] - self.left_out(place)
@@ -99,7 +103,7 @@ class Path:
 
     def left_out_by(self, cut: Cut) -> int:
         at = self._place(cut)
-        return self.left_out(Place(at, question_before(self._every, at) if cut.question else None))
+        return self.left_out(Place(at, self._questions[at] if cut.question else None))
 
     def left_out_turns(self, place: Place) -> int:
         return bisect_left(self._firsts, place.begins)
@@ -132,7 +136,7 @@ class Path:
         about = [
             Place(begins, question)
             for begins in inside
-            if (question := question_before(self._every, begins)) is not None
+            if (question := self._questions[begins]) is not None
             and (question >= place.begins or question == place.question)  # what was left out does not come back
         ]
         for most in (afterwards, full):
