@@ -19,7 +19,9 @@ from moltbot_edge.dialects.ollama_codec import OllamaCodec
 
 TURN = made_id(1_795_000_000.0, b"\x07" * CHANCE_BYTES)
 OURS = ollama_context.written("kitchen", TURN)
-names = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=NAME_CHARS)
+names = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=NAME_CHARS).filter(
+    lambda name: name not in (".", "..")
+)
 
 
 def head(path: str = "/api/generate", **said: Any) -> Head:
