@@ -6,7 +6,9 @@ each. Keys count them from 0: of what the caller said ``i0``, ``i1``, of the rep
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
+from itertools import accumulate
 
 import msgspec
 
@@ -50,19 +52,22 @@ def standing(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     if not gone:
         return tuple(turns)
     of_turns = {one.partition("_")[0] for one in gone}
-    takers = [(turn.id, min(one.partition("_")[0] for one in turn.removed)) for turn in turns if turn.removed]
+    takers = sorted((turn.id, min(one.partition("_")[0] for one in turn.removed)) for turn in turns if turn.removed)
+    whose = [taker for taker, _ in takers]
+    firsts = [*accumulate((first for _, first in reversed(takers)), min)][::-1]  # from each of them on
     found = (_left(turn, gone) if turn.id in of_turns else turn for turn in turns)
     return tuple(
         msgspec.structs.replace(turn, cut=None)
-        if turn.cut is not None and _is_stale(turn.id, turn.cut, takers)
+        if turn.cut is not None and _is_stale(turn.id, turn.cut, whose, firsts)
         else turn
         for turn in found
     )
 
 
-def _is_stale(turn: str, cut: Cut, takers: Sequence[tuple[str, str]]) -> bool:
+def _is_stale(turn: str, cut: Cut, takers: Sequence[str], firsts: Sequence[str]) -> bool:
     """Whether something that *cut* leaves out was taken out after *turn* had begun."""
-    return any(turn < taker and cut.turn >= first for taker, first in takers)
+    later = bisect_right(takers, turn)
+    return later < len(takers) and cut.turn >= firsts[later]
 
 
 def _left(turn: Turn, gone: Collection[str]) -> Turn:

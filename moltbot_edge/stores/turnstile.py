@@ -41,7 +41,7 @@ class Turnstile:
             line = self._lines[key] = _Line()
         line.users += 1
         try:
-            if line.lock.locked():
+            if line.users > 1:  # not whether it is locked: the next one may have it, and not yet know
                 await self._wait(line, key[1], wait_s)
             else:
                 await line.lock.acquire()

@@ -167,6 +167,31 @@ def test_who_comes_while_another_has_the_session_waits_in_line_or_is_refused(sto
     run_with(store, scenario)
 
 
+def test_who_comes_just_as_the_next_one_gets_it_does_not_wait_longer_than_he_would(store: Opened) -> None:
+    async def scenario(store: Store) -> None:
+        first = store.held("", "talk", 1.0)
+        await first.__aenter__()
+        done = asyncio.Event()
+
+        async def next_one() -> None:
+            async with store.held("", "talk", 5.0):
+                await done.wait()
+
+        waiting = asyncio.create_task(next_one())
+        await asyncio.sleep(0.01)
+        leaving = asyncio.create_task(first.__aexit__(None, None, None))
+        for _ in range(50):
+            with pytest.raises(SessionBusy):
+                async with store.held("", "talk", 0.0):
+                    pass
+            await asyncio.sleep(0)
+        await leaving
+        done.set()
+        await waiting
+
+    run_with(store, scenario)
+
+
 def test_so_many_may_wait_and_no_more(store: Opened) -> None:
     async def scenario(store: Store) -> None:
         async def wait() -> None:
