@@ -44,6 +44,7 @@ class Joined(msgspec.Struct, frozen=True):
     """*request* is the whole conversation; of the caller's messages the first *recognised* were in the session.
 
     The others are *messages*, to be kept as a turn after *parent*, with *system* and *tools* as a `Turn` has them.
+    *before* is the `session.path` to *parent*.
     """
 
     request: ChatRequest
@@ -52,6 +53,7 @@ class Joined(msgspec.Struct, frozen=True):
     recognised: int = 0
     system: tuple[Message, ...] | None = None
     tools: tuple[Tool, ...] | None = None
+    before: tuple[Turn, ...] = ()
 
 
 def joined(
@@ -91,6 +93,7 @@ def joined(
         recognised,
         None if system == held_system else system,
         None if tools == held_tools else tools,
+        before,
     )
 
 

@@ -17,6 +17,7 @@ from moltbot_edge.core.routing import Candidate, Choice, RouteQuery, fits
 from moltbot_edge.core.speed import Speed
 
 if TYPE_CHECKING:  # it is there only where conversations are kept
+    from moltbot_edge.core.events import Usage
     from moltbot_edge.core.session import Turn
 
 TIE = 1.05  # times as long a wait is no longer one: predictions are not better than that
@@ -103,22 +104,30 @@ class Held:
             str, tuple[int, float]
         ] = {}  # of each deployment: what it was left with, and how much proved true
         self._cut: set[str] = set()
-        for turn in before:
-            if not turn.deployment:  # its caller's alone
+        latest: dict[str, Usage | None] = {}
+        known: set[str] = set()
+        for turn in reversed(before):  # the last two that somebody counted tell all of him
+            name, usage = turn.deployment, turn.usage
+            if not name or name in known:  # without one it is its caller's alone
                 continue
-            self.by, usage = turn.deployment, turn.usage
-            if turn.cut is None:
-                self._cut.discard(self.by)
-            else:
-                self._cut.add(self.by)
+            if name not in latest:
+                latest[name] = None
+                if turn.cut is not None:
+                    self._cut.add(name)
+                if self.by is None:
+                    self.by = name
+                    if usage is not None and turn.cut is None:
+                        self.tokens = usage.input_tokens + usage.output_tokens + new_bytes / BYTES_PER_TOKEN
             if usage is None:
-                self.tokens = 0.0
                 continue
-            left, _ = self._last.get(self.by, (0, 1.0))
-            shown = min(usage.cached_tokens / left, 1.0) if left else 1.0
-            whole = usage.input_tokens + usage.output_tokens
-            self._last[self.by] = whole, shown
-            self.tokens = whole + new_bytes / BYTES_PER_TOKEN if turn.cut is None else 0.0
+            whole, last = usage.input_tokens + usage.output_tokens, latest[name]
+            if last is None:
+                latest[name] = usage
+                self._last[name] = whole, 1.0
+                continue
+            known.add(name)
+            if whole:
+                self._last[name] = self._last[name][0], min(last.cached_tokens / whole, 1.0)
 
     def cached_tokens(self, name: str, hits: float) -> float:
         """What *name* was left with, its last prompt and its reply, as far as such turned out to be cached.

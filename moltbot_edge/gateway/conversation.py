@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from moltbot_edge.core import cuts, items, references, response_id, session
+from moltbot_edge.core import cuts, items, references, response_id
 from moltbot_edge.core.catalog import Deployment
 from moltbot_edge.core.chat import ChatRequest, Message, Role
 from moltbot_edge.core.decoding import UNREADABLE
@@ -82,7 +82,7 @@ class Conversation:
         self.session = name
         self.turn_id = turn_id
         self.chat = whole.request
-        self.before: Sequence[Turn] = () if kept is None else session.path(kept.turns, whole.parent)
+        self.before: Sequence[Turn] = () if kept is None else whole.before
         self.last = next((turn for turn in reversed(self.before) if turn.answered), None)
         self._appends = request.head.appends
         self.place = Place(name, turn_id if self._appends else None, request.head.parent)
@@ -208,7 +208,8 @@ def goes_on(head: Head, name: str, kept: Kept | None, chat: ChatRequest) -> tupl
     chat = references.resolved(chat, name, turns)
     if kept is not None:
         turns = items.standing(turns)
-        kept = msgspec.structs.replace(kept, turns=turns)
+        if turns is not kept.turns:
+            kept = msgspec.structs.replace(kept, turns=turns)
     if head.parent is not None:
         if all(turn.id != head.parent or not turn.answered for turn in turns):
             raise _unknown(head.asked_by, name, head.parent)
