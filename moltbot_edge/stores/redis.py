@@ -202,8 +202,11 @@ class Redis:
         try:
             answer = await call
         except (exceptions.RedisError, OSError) as error:
-            self.trouble = self._translated(error)
-            raise self.trouble from error
+            self.trouble = trouble = self._translated(error)
+            if isinstance(trouble, StoreReadOnly):  # its name may be another server's by now
+                with suppress(exceptions.RedisError, OSError):
+                    await self._server.connection_pool.disconnect(inuse_connections=False)
+            raise trouble from error
         self.trouble = None
         return answer
 

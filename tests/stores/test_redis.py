@@ -169,6 +169,22 @@ def test_a_server_without_room_and_a_replica_say_so(redis_server: RedisServer, t
     asyncio.run(scenario(StoreReadOnly))
 
 
+def test_who_became_a_replica_is_left_for_whoever_has_its_name_now(redis_server: RedisServer, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(options(tmp_path, url=redis_server.url)) as store:
+            server = store._server  # type: ignore[attr-defined]
+            await goes_on(store, "one")
+            before = (await server.info("stats"))["total_connections_received"]
+            await server.replicaof("127.0.0.1", 1)
+            with pytest.raises(StoreReadOnly):
+                await goes_on(store, "two")
+            assert (await server.info("stats"))["total_connections_received"] == before + 1
+            await server.replicaof("NO", "ONE")
+            await goes_on(store, "two")
+
+    asyncio.run(scenario())
+
+
 def test_turns_that_were_not_written_here_are_passed_over(redis_server: RedisServer, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened(options(tmp_path, url=redis_server.url)) as store:
