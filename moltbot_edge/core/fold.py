@@ -10,6 +10,7 @@ import msgspec
 from moltbot_edge.core.chat import Message, Part, Reasoning, Refusal, Role, Text, ToolCall
 from moltbot_edge.core.events import Usage
 from moltbot_edge.core.reply import (
+    Began,
     Event,
     Finished,
     FinishReason,
@@ -63,7 +64,13 @@ class Fold:
         return Message(Role.ASSISTANT, tuple(part for piece in self._pieces if (part := _part(piece)) is not None))
 
     def _see(self, event: Event) -> None:
-        match event:
+        match event:  # what every reply has comes first
+            case Began():
+                pass
+            case UsageSaid(usage):
+                self.usage = usage
+            case Finished(reason):
+                self.finish = reason
             case RefusalDelta(text):
                 self._say(_REFUSAL, text)
             case ReasoningSealed():
@@ -80,10 +87,6 @@ class Fold:
             case ToolCallDelta(index, arguments):
                 if index in self._calls and self._took(len(arguments)):
                     self._calls[index].said.append(arguments)
-            case UsageSaid(usage):
-                self.usage = usage
-            case Finished(reason):
-                self.finish = reason
             case _:
                 pass
 

@@ -16,6 +16,7 @@ from moltbot_edge.core.dialect import ReplyHead
 from moltbot_edge.core.errors import GatewayError
 from moltbot_edge.core.events import Usage
 from moltbot_edge.core.reply import (
+    Began,
     Event,
     Finished,
     FinishReason,
@@ -146,9 +147,15 @@ class WholeAnswer:
 
     def write(self, events: Sequence[Event]) -> bytes:
         for event in events:
-            match event:
+            match event:  # what every reply has comes first
+                case Began():
+                    pass
                 case TextDelta(text):
                     self._text.append(text)
+                case UsageSaid():
+                    self._usage = event
+                case Finished(reason):
+                    self._reason = reason
                 case ReasoningDelta(text):
                     self._thoughts.append(text)
                 case RefusalDelta(text):
@@ -159,10 +166,6 @@ class WholeAnswer:
                     self._calls[index][2].append(arguments)
                 case LogProbs(tokens):
                     self._tokens += [_log_prob(one) for one in tokens]
-                case UsageSaid():
-                    self._usage = event
-                case Finished(reason):
-                    self._reason = reason
         return b""
 
     def end(self) -> bytes:
