@@ -173,7 +173,10 @@ async def test_trouble_is_said_once_and_so_is_its_end_and_every_reply_arrives(
 
 async def test_what_cannot_be_read_is_the_callers_to_know(tmp_path: Path) -> None:
     stores: list[Failing] = []
-    async with upstream(says("yes")) as box, serving(kept(box, "mine", tmp_path), plugins=of(stores)) as gateway:
+    async with (
+        upstream(says("yes")) as box,
+        serving(kept(box, "mine", tmp_path, unreadable="refuse"), plugins=of(stores)) as gateway,
+    ):
         await gateway.ask(asks("one"), SESSION)
         stores[0].unread = ZeroDivisionError("a slip of the pen")
         answer = await gateway.ask(asks("two"), SESSION)
