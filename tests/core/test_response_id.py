@@ -12,7 +12,9 @@ from moltbot_edge.core import response_id
 from moltbot_edge.core.session import CHANCE_BYTES, NAME_CHARS, made_id, made_name
 
 TURN = made_id(1_795_000_000.0, b"\x07" * CHANCE_BYTES)
-names = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=NAME_CHARS)
+names = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=NAME_CHARS).filter(
+    lambda name: name not in (".", "..")
+)
 turns = st.builds(made_id, st.floats(0, 1e10), st.binary(min_size=CHANCE_BYTES, max_size=CHANCE_BYTES))
 keys = st.builds("{}{}".format, st.sampled_from(["", "i"]), st.integers(0, 10**9 - 1))
 
