@@ -174,7 +174,7 @@ engines = st.builds(
     st.none() | st.floats(1, 60),
     st.floats(0, 100),
 )
-models = st.builds(Wanted, st.sampled_from("ijklmnop"), sizes, st.integers(0, 3), st.floats(NOW - 60, NOW))
+models = st.builds(Wanted, st.sampled_from("ijklmnop"), st.integers(1, 60), st.integers(0, 3), st.floats(NOW - 60, NOW))
 
 
 One = TypeVar("One", Running, Wanted)

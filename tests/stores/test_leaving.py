@@ -55,6 +55,7 @@ def test_who_goes_on_after_a_turn_has_it_before_him_although_its_time_is_over(na
         async with opens(options(tmp_path / "s", clock=clock, timeout_s=60.0)) as store:
             first = turn("one")
             await store.append("", "talk", first, None)
+            await store.stats()  # once what is done after a turn is done
             clock.now += 60
             assert await store.load("", "talk") is None
             await store.append("", "talk", turn("two", after=first), first.id)
