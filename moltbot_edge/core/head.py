@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -26,6 +26,10 @@ Body = bytes | bytearray | memoryview  # a piece of one on its way out
 _to_comma = re.compile(rb'[^",]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^",]*+)*+,', re.DOTALL).match
 
 
+BY_NAME: Final = "session"
+BY_ITEMS: Final = "input"
+
+
 class Head(msgspec.Struct, frozen=True):
     """*fallbacks* are models to ask when *model* fails, in order. *ours*: the body has fields that are for us alone.
 
@@ -35,7 +39,7 @@ class Head(msgspec.Struct, frozen=True):
     A *session* is kept where the request is a chat; *keeps*: so is this one, under a name of ours; *unasked*: because
     its dialect's callers expect it. *parent* is the id of the turn after which it goes on, where that is said;
     *inherits* False: without the system text and the tools from before. *appends* False: it only reads the session.
-    *asked_by* is the field that named it: any but ``session`` names one that has to be there; ``input``, that what is
+    *asked_by* is the field that named it: any but `BY_NAME` names one that has to be there; `BY_ITEMS`, that what is
     sent seems to be from it.
     """
 
@@ -51,7 +55,17 @@ class Head(msgspec.Struct, frozen=True):
     inherits: bool = True
     unasked: bool = False
     appends: bool = True
-    asked_by: str = "session"
+    asked_by: str = BY_NAME
+
+    @property
+    def names_session(self) -> bool:
+        """Not only that something which it sends is kept in one."""
+        return self.session is not None and self.asked_by != BY_ITEMS
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether it goes on with whatever is there of the session that it names, or begins it."""
+        return self.session is not None and self.asked_by == BY_NAME and self.parent is None
 
 
 LISTED = "GET /v1/models lists what there is"
@@ -173,7 +187,7 @@ def with_wishes(head: Head, headers: Mapping[bytes, bytes]) -> Head:
 
 
 def _named(head: Head, name: str) -> Head:
-    if head.asked_by != "session" and head.session != name:
+    if head.asked_by != BY_NAME and head.session != name:
         raise InvalidRequest(
             f"the header `x-moltbot-session` names {name[:64]!r}, and `{head.asked_by}` another session: send one",
             param=head.asked_by,

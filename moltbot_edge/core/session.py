@@ -13,12 +13,13 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from moltbot_edge.core.chat import Message, Tool
+from moltbot_edge.core.chat import Message, Role, Tool
 from moltbot_edge.core.errors import InvalidRequest
 from moltbot_edge.core.events import Usage
 from moltbot_edge.core.reply import FinishReason
 
 NAME_CHARS: Final = 128  # a UUID has 36; clients put a user and a project before it
+NOTHING: Final = Message(Role.ASSISTANT, ())  # the reply of a turn that has none, or none yet
 CHANCE_BYTES: Final = 10  # 80 bits: a turn's id is an address for whoever knows it
 ID_CHARS: Final = 26
 

@@ -6,7 +6,7 @@ is another provider's, which may know it: that request stays as it is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -14,12 +14,10 @@ from msgspec.structs import replace
 from moltbot_edge.core import response_id
 from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.errors import InvalidRequest
-from moltbot_edge.core.head import Head
+from moltbot_edge.core.head import BY_ITEMS, Head
 
 if TYPE_CHECKING:
     from moltbot_edge.dialects.openai_responses import KeepingWire
-
-INPUT: Final = "input"
 
 
 class _Item(msgspec.Struct):
@@ -61,7 +59,7 @@ def kept(head: Head, wire: KeepingWire, body: bytes | bytearray) -> Head:
         return head
     head = replace(head, keeps=True, unasked=wire.store is None)
     whose = _session_of_items(body)
-    return head if whose is None else replace(_going_on(head, whose, INPUT), inherits=False)
+    return head if whose is None else replace(_going_on(head, whose, BY_ITEMS), inherits=False)
 
 
 def conversation(said: msgspec.Raw) -> str | None:

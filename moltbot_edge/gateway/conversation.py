@@ -14,7 +14,7 @@ import msgspec
 
 from moltbot_edge.core import cuts, items, references, response_id
 from moltbot_edge.core.catalog import Deployment
-from moltbot_edge.core.chat import ChatRequest, Message, Role
+from moltbot_edge.core.chat import ChatRequest
 from moltbot_edge.core.decoding import UNREADABLE
 from moltbot_edge.core.dialect import Place
 from moltbot_edge.core.errors import (
@@ -28,10 +28,10 @@ from moltbot_edge.core.errors import (
 )
 from moltbot_edge.core.fitting import Fitted, Talk, Window
 from moltbot_edge.core.fold import Fold
-from moltbot_edge.core.head import Head, check_text
+from moltbot_edge.core.head import BY_ITEMS, BY_NAME, Head, check_text
 from moltbot_edge.core.joining import Joined, joined
 from moltbot_edge.core.prompt import Prompt
-from moltbot_edge.core.session import Kept, Turn
+from moltbot_edge.core.session import NOTHING, Kept, Turn
 from moltbot_edge.core.staying import Held
 from moltbot_edge.core.store import Store
 from moltbot_edge.gateway.caller import Request
@@ -48,12 +48,9 @@ log = logging.getLogger(__name__)
 SESSION: Final = b"x-moltbot-session"
 TURN: Final = b"x-moltbot-turn"
 
-NOTHING: Final = Message(Role.ASSISTANT, ())
 EMPTY: Final = ChatRequest(model="", messages=())
 
 TRIES: Final = 32  # each time somebody else was faster, and so each is one branch more
-SESSION_FIELD: Final = "session"
-INPUT: Final = "input"  # see `Head`
 
 _encode = msgspec.json.Encoder().encode
 _notes = msgspec.json.Decoder(dict[str, str] | None).decode
@@ -213,11 +210,11 @@ def goes_on(head: Head, name: str, kept: Kept | None, chat: ChatRequest) -> tupl
     if head.parent is not None:
         if all(turn.id != head.parent or not turn.answered for turn in turns):
             raise _unknown(head.asked_by, name, head.parent)
-    elif kept is None and head.asked_by not in (SESSION_FIELD, INPUT):
+    elif kept is None and head.asked_by not in (BY_NAME, BY_ITEMS):
         raise UnknownSession(f"Conversation with id {name!r} not found.", param=head.asked_by)
-    if head.session is not None and head.asked_by == SESSION_FIELD:
+    if head.session is not None and head.asked_by == BY_NAME:
         chat = msgspec.structs.replace(chat, opening=None)  # in every dialect the same: what it begins with opens it
-    whole = head.asked_by == INPUT
+    whole = head.asked_by == BY_ITEMS
     return kept, joined(turns, chat, parent=head.parent, inherits=head.inherits, from_beginning=whole)
 
 

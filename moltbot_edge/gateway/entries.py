@@ -10,15 +10,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
-from moltbot_edge.core.chat import Message, Role
+from moltbot_edge.core.chat import Message
 from moltbot_edge.core.errors import UnknownSession
 from moltbot_edge.core.items import removed
-from moltbot_edge.core.session import Kept, Turn
+from moltbot_edge.core.session import NOTHING, Kept, Turn
 from moltbot_edge.core.store import Store
+from moltbot_edge.gateway.archive import WAIT_S
 from moltbot_edge.gateway.sessions import Sessions
 
-WAIT_S: Final = 2.0  # for a session at work: a reply may take minutes, and who asks can come again
-NOTHING: Final = Message(Role.ASSISTANT, ())
 DIALECT: Final = "openai-responses"
 
 

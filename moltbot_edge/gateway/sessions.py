@@ -16,7 +16,6 @@ import msgspec
 
 from moltbot_edge.core.dialect import Operation
 from moltbot_edge.core.errors import InvalidRequest, SessionTooLarge, StoreError
-from moltbot_edge.core.head import Head
 from moltbot_edge.gateway.caller import Request
 from moltbot_edge.gateway.room import Room, Share
 from moltbot_edge.metrics.catalogue import Metrics
@@ -75,16 +74,6 @@ class _Open:
         self._request.conversation = None
         share.end()
         return None if held is None else await held.__aexit__(kind, error, trace)
-
-
-def named(head: Head) -> bool:
-    """Whether *head* names its session, and it is not only where something that it sends is kept."""
-    return head.session is not None and head.asked_by != "input"
-
-
-def _only_named(head: Head) -> bool:
-    """Whether it goes on with whatever is there, or begins."""
-    return head.session is not None and head.asked_by == "session" and head.parent is None
 
 
 class Sessions:
@@ -172,10 +161,10 @@ class Sessions:
     def wants(self, request: Request) -> bool:
         """Whether *request* asks for a conversation to be kept, where one can be, or counted."""
         head = request.head
-        if not named(head) and not (head.keeps and (self._limits.keeps_unasked or not head.unasked)):
+        if not head.names_session and not (head.keeps and (self._limits.keeps_unasked or not head.unasked)):
             return False
         operation = request.dialect.operations.get(request.path)
-        return operation is Operation.CHAT or (operation is Operation.COUNT and named(head))
+        return operation is Operation.CHAT or (operation is Operation.COUNT and head.names_session)
 
     def conversation(self, request: Request) -> AbstractAsyncContextManager[None]:
         """While it is open, *request* has its session for itself, and the whole conversation for its body.
@@ -202,20 +191,20 @@ class Sessions:
         chat = store = None
         try:
             chat = read(request)
-            if not chat.loads_only and (named(head) or not chat.vital):
+            if not chat.loads_only and (head.names_session or not chat.vital):
                 store = self._store or await self.store()
         except (InvalidRequest, StoreError):
-            if named(head):
+            if head.names_session:
                 raise
         if chat is None or store is None:
             return None
         size, request.body = len(request.body), b""  # said by *chat* from here on
         held: AbstractAsyncContextManager[None] | None = None
         name, unseen = head.session, False
-        may_be_unseen = self._limits.answers_unseen and _only_named(head) and not chat.refers
+        may_be_unseen = self._limits.answers_unseen and head.may_begin and not chat.refers
         if name is None:
             name = self.new_name()
-        elif named(head) and head.appends and head.parent is None:  # else no other branch is waited for
+        elif head.names_session and head.appends and head.parent is None:  # else no other branch is waited for
             held = store.held(request.key, name, self._limits.wait_s)
             try:
                 await held.__aenter__()
@@ -230,7 +219,7 @@ class Sessions:
                 if head.session is not None and (kept := await store.load(request.key, name)) is not None:
                     before = kept.size_bytes
             except StoreError:
-                if (named(head) or chat.refers) and not may_be_unseen:
+                if (head.names_session or chat.refers) and not may_be_unseen:
                     self._room.entered(0, 0)
                     raise
                 kept, unseen = store.waiting(request.key, name), True
@@ -241,7 +230,7 @@ class Sessions:
             share = self._room.entered(COPIES * before + (COPIES - 1) * size, size)
             try:
                 request.conversation = self._joined(store, request, name, kept, chat, share)
-                request.conversation.unseen = unseen and named(head)
+                request.conversation.unseen = unseen and head.names_session
             except BaseException:
                 share.end()
                 raise
@@ -274,7 +263,7 @@ class Sessions:
 
         head, limit = request.head, self._limits.session_bytes
         if kept is not None and kept.size_bytes >= limit:
-            if named(head) or chat.refers:
+            if head.names_session or chat.refers:
                 raise SessionTooLarge(
                     f"the session {name!r} has {kept.size_bytes} bytes, and {limit} at most (sessions.session_mb): "
                     "begin another one, or fork this one at an earlier turn",
@@ -282,7 +271,7 @@ class Sessions:
                 )
             kept = None
         kept, whole = goes_on(head, name, kept, chat)
-        if head.session is not None and not named(head) and not whole.recognised:
+        if head.session is not None and not head.names_session and not whole.recognised:
             name, kept = self.new_name(), None  # it is not what was said there
         leaf = None if kept is None else kept.stands
         conversation = Conversation(
