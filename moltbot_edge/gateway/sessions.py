@@ -211,7 +211,7 @@ class Sessions:
             except StoreError:
                 if not may_be_unseen:
                     raise
-                held, unseen = None, True
+                held = None  # not alone, then; its turn goes where the session stands by that time
         try:
             await self._room.enter()
             before, kept = 0, None

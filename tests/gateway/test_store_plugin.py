@@ -16,7 +16,7 @@ from harness import Gateway, serving
 from raw_caller import request
 from scripted_upstream import Upstream, hangs, says, upstream
 
-from moltbot_edge.api import Page, StoreFull, StoreOptions, StoreReadOnly
+from moltbot_edge.api import Page, StoreFull, StoreOptions, StoreReadOnly, StoreUnreachable
 from moltbot_edge.config.schema import Config, Model, Sessions
 from moltbot_edge.core.session import Kept, Turn
 from moltbot_edge.kernel.discover import in_folder
@@ -230,3 +230,25 @@ async def test_what_all_sessions_take_is_told_beside_what_they_may(tmp_path: Pat
         assert metrics["moltbot_session_store_limit_bytes",] == 32 * 1024 * 1024
         assert metrics["moltbot_session_store_seconds_count", "append"] == 1
         assert metrics["moltbot_session_wait_seconds_count",] == 1
+
+
+class Unleased(Memory):
+    """Nobody can have a session for himself, although each can be read."""
+
+    @asynccontextmanager
+    async def held(self, owner: str, session: str, wait_s: float) -> AsyncIterator[None]:
+        raise StoreUnreachable("no lease is to be had")
+        yield
+
+
+async def test_what_was_read_whole_is_not_said_to_be_missing_because_nobody_could_have_it_alone(tmp_path: Path) -> None:
+    @asynccontextmanager
+    async def opened(options: StoreOptions) -> AsyncIterator[Memory]:
+        yield Unleased(options)
+
+    async with upstream(says("yes")) as box, serving(kept(box, "mine", tmp_path), plugins=plugged(opened)) as gateway:
+        for words in ("one", "two"):
+            answer = await gateway.ask(asks(words), SESSION)
+            assert (answer.status, answer.header("x-moltbot-dropped")) == (200, None)
+        assert heard(box) == ["one", "yes", "two"]
+        gateway.errors.clear()
